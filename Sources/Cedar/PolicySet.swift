@@ -1,0 +1,162 @@
+public import JSON
+
+/// The id of a policy within its set.
+public struct PolicyID: Hashable, Sendable, ExpressibleByStringLiteral {
+    /// The id, compared byte for byte.
+    public let text: Text
+
+    /// Wraps an id.
+    public init(_ text: Text) {
+        self.text = text
+    }
+
+    /// Wraps a literal.
+    public init(stringLiteral value: StaticString) {
+        text = Text(stringLiteral: value)
+    }
+}
+
+extension PolicyID: CustomStringConvertible {
+    /// The id itself.
+    public var description: String { text.string }
+}
+
+/// Why a template could not be linked.
+public enum TemplateLinkError: Error, Hashable, Sendable {
+    /// No template has this id.
+    case unknownTemplate
+    /// The id is taken.
+    case duplicateID
+    /// The values are not exactly those of the template's slots.
+    case slotMismatch
+}
+
+extension TemplateLinkError: CustomStringConvertible {
+    /// The kind of the error.
+    public var description: String {
+        switch self {
+        case .unknownTemplate: "no template has this id"
+        case .duplicateID: "a policy with this id exists"
+        case .slotMismatch: "the values do not fit the slots of the template"
+        }
+    }
+}
+
+/// Policies and templates as they were written, with their annotations and positions.
+public struct PolicySet: Sendable {
+    var syntax: Syntax
+    var sources: [Source]
+    var links: [Link] = []
+
+    struct Source: Sendable {
+        let id: PolicyID
+        let syntax: PolicySyntax
+    }
+
+    /// A template with its slots filled: a row, not a copy.
+    struct Link: Sendable {
+        let template: Int
+        let id: PolicyID
+        let principal: EntityIndex?
+        let resource: EntityIndex?
+    }
+
+    /// Reads policies in Cedar syntax.
+    ///
+    /// The ids are `policy0`, `policy1`, … in the order of the text; `@id` is an annotation like
+    /// any other. A policy may be 64 KB long and nest 64 levels deep, a set may have 10,000
+    /// policies. A failure lists everything that is wrong.
+    public static func parse(_ text: String) throws(PolicyParseFailure) -> PolicySet {
+        var parser = Parser(Array(text.utf8))
+        try parser.run()
+        let sources = parser.policies.enumerated().map { index, syntax in
+            Source(id: PolicyID(Text("policy\(index)")), syntax: syntax)
+        }
+        return PolicySet(syntax: parser.syntax, sources: sources)
+    }
+
+    /// The policies and templates in the order of the text.
+    public var policies: [Policy] { sources.indices.map { Policy(owner: self, index: $0) } }
+
+    /// The policy or template with this id.
+    public func policy(_ id: PolicyID) -> Policy? {
+        if let index = sources.firstIndex(where: { $0.id == id }) {
+            return Policy(owner: self, index: index)
+        }
+        return links.first { $0.id == id }.map { Policy(owner: self, index: $0.template) }
+    }
+
+    /// Fills the slots of a template under a new id.
+    ///
+    /// A value must be given for exactly the slots that the template has. The link inherits effect,
+    /// annotations and conditions.
+    public mutating func link(
+        template: PolicyID,
+        as id: PolicyID,
+        principal: EntityUID? = nil,
+        resource: EntityUID? = nil
+    ) throws(TemplateLinkError) {
+        guard let index = sources.firstIndex(where: { $0.id == template }),
+            sources[index].syntax.isTemplate
+        else { throw .unknownTemplate }
+        guard !sources.contains(where: { $0.id == id }), !links.contains(where: { $0.id == id })
+        else { throw .duplicateID }
+        let policy = sources[index].syntax
+        guard policy.principal.hasSlot == (principal != nil),
+            policy.resource.hasSlot == (resource != nil)
+        else { throw .slotMismatch }
+        links.append(
+            Link(
+                template: index,
+                id: id,
+                principal: principal.map { add($0) },
+                resource: resource.map { add($0) }
+            )
+        )
+    }
+
+    private mutating func add(_ uid: EntityUID) -> EntityIndex {
+        let type = syntax.symbols.intern(uid.type.string)
+        return syntax.add(EntityName(type: type, id: syntax.symbols.intern(uid.id.string)))
+    }
+
+    /// All policies and templates as Cedar text in one fixed layout.
+    public func formatted() -> String {
+        Printer.text(sources.lazy.map(\.syntax), of: syntax)
+    }
+}
+
+/// One policy or template of a set.
+public struct Policy: Sendable {
+    let owner: PolicySet
+    let index: Int
+
+    private var syntax: PolicySyntax { owner.sources[index].syntax }
+
+    /// The id within the set.
+    public var id: PolicyID { owner.sources[index].id }
+    /// What it does when it applies.
+    public var effect: Effect { syntax.effect }
+    /// Whether it has slots and so applies through links only.
+    public var isTemplate: Bool { syntax.isTemplate }
+    /// Where it stands in the text.
+    public var span: SourceSpan { syntax.span }
+
+    /// The value of an annotation; empty for one without a value, nothing if there is none.
+    public func annotation(_ key: Text) -> Text? {
+        annotations.first { $0.key == key }?.value
+    }
+
+    /// The annotations in the order of the text.
+    public var annotations: [(key: Text, value: Text)] {
+        syntax.annotations.map {
+            (
+                owner.syntax.symbols.text($0.key),
+                $0.value.map { owner.syntax.symbols.text($0) } ?? ""
+            )
+        }
+    }
+
+    /// The policy as Cedar text in one fixed layout.
+    public func formatted() -> String { Printer.text([syntax], of: owner.syntax) }
+}
