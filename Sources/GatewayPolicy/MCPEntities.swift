@@ -1,0 +1,147 @@
+public import Cedar
+public import GatewayModel
+public import JSON
+
+/// How the things of MCP are called in Cedar (reference model, namespace `MCP`).
+///
+/// - principals: `MCP::User`, `MCP::ServiceAccount`, in `MCP::Group`
+/// - actions: `MCP::Action::"server/tool"`, in the tool's effect and in `tools/call`, both in `any`; and one for each
+///   method that is not a tool call
+/// - resources: `MCP::Tool::"server/tool"` in `MCP::Server::"server"`, which is in whatever an administrator said:
+///   `MCP::Environment::"prod"`, `MCP::ServerGroup::"kubernetes"`
+public enum MCPEntities {
+    static func group(_ name: Text) -> EntityUID {
+        EntityUID(type: "MCP::Group", id: name)
+    }
+
+    /// The principal of a subject.
+    public static func principal(_ subject: Subject) -> EntityUID {
+        switch subject.kind {
+        case .user: EntityUID(type: "MCP::User", id: subject.id.text)
+        case .workload: EntityUID(type: "MCP::ServiceAccount", id: subject.id.text)
+        }
+    }
+
+    /// The action of calling a tool.
+    public static func action(_ server: ServerName, _ tool: ToolName) -> EntityUID {
+        EntityUID(type: "MCP::Action", id: qualified(server, tool))
+    }
+
+    /// The action of a method that calls no tool, or a group of actions.
+    public static func action(_ name: Text) -> EntityUID {
+        EntityUID(type: "MCP::Action", id: name)
+    }
+
+    /// The resource that a tool is.
+    public static func tool(_ server: ServerName, _ tool: ToolName) -> EntityUID {
+        EntityUID(type: "MCP::Tool", id: qualified(server, tool))
+    }
+
+    /// The resource that a server is.
+    public static func server(_ name: ServerName) -> EntityUID {
+        EntityUID(type: "MCP::Server", id: name.text)
+    }
+
+    /// `server/tool`.
+    ///
+    /// A server's name has no slash, so two pairs never share one name.
+    private static func qualified(_ server: ServerName, _ tool: ToolName) -> Text {
+        Text(server.text.string + "/" + tool.text.string)
+    }
+
+    /// Reads `MCP::Environment::"prod"`: a type path and an id in double quotes without escapes.
+    ///
+    /// - Returns: `nil` for anything else; more is not needed for memberships, which an administrator writes.
+    public static func uid(cedarText text: Text) -> EntityUID? {
+        let bytes = Array(text.utf8)
+        guard bytes.last == 0x22, let quote = bytes.firstIndex(of: 0x22), quote >= 3,
+            quote < bytes.count - 1, bytes[quote - 1] == 0x3A, bytes[quote - 2] == 0x3A
+        else {
+            return nil
+        }
+        let type = bytes[..<(quote - 2)]
+        let id = bytes[(quote + 1)..<(bytes.count - 1)]
+        guard !id.contains(0x22), !id.contains(0x5C), id.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }),
+            type.allSatisfy({ isIdentifierByte($0) || $0 == 0x3A }),
+            let type = Text(validating: type),
+            let id = Text(validating: id)
+        else {
+            return nil
+        }
+        return EntityUID(type: type, id: id)
+    }
+
+    private static func isIdentifierByte(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte)
+            || (0x61...0x7A).contains(byte) || byte == 0x5F
+    }
+
+    /// The entities of one configuration: everybody and everything a decision can be about.
+    static func all(subjects: [Subject], servers: [PolicyServer]) -> [Entity] {
+        var entities: [Entity] = []
+        for effect in ToolEffect.allCases {
+            entities.append(
+                Entity(uid: action(Text(effect.rawValue)), parents: [action(effect.parent)])
+            )
+        }
+        entities.append(Entity(uid: action("tools/call"), parents: [action("any")]))
+        for subject in subjects {
+            var attributes: [Text: Value] = ["status": .string(Text(subject.status.rawValue))]
+            for (name, value) in subject.attributes where name != "status" {
+                attributes[name] = .string(value)
+            }
+            entities.append(
+                Entity(
+                    uid: principal(subject),
+                    attributes: attributes,
+                    parents: subject.groups.map(group)
+                )
+            )
+        }
+        for server in servers {
+            entities.append(
+                Entity(uid: MCPEntities.server(server.name), parents: server.memberships)
+            )
+            for (tool, effect) in server.tools {
+                entities.append(
+                    Entity(
+                        uid: action(server.name, tool),
+                        parents: [action("tools/call"), action(Text(effect.rawValue))]
+                    )
+                )
+                entities.append(
+                    Entity(uid: self.tool(server.name, tool), parents: [self.server(server.name)])
+                )
+            }
+        }
+        return entities
+    }
+}
+
+extension ToolEffect {
+    /// The effect that contains this one; `any` at the top.
+    fileprivate var parent: Text {
+        switch self {
+        case .read, .write: "any"
+        case .destructive: "write"
+        case .clusterAdmin: "destructive"
+        }
+    }
+}
+
+/// A server as policies see it.
+public struct PolicyServer: Sendable {
+    /// Its name.
+    public var name: ServerName
+    /// What it is in: environments, server groups.
+    public var memberships: [EntityUID]
+    /// The tools that may be called at all, with their effects.
+    public var tools: [ToolName: ToolEffect]
+
+    /// A server as policies see it.
+    public init(name: ServerName, memberships: [EntityUID], tools: [ToolName: ToolEffect]) {
+        self.name = name
+        self.memberships = memberships
+        self.tools = tools
+    }
+}
