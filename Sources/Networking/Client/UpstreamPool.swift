@@ -1,0 +1,239 @@
+import NIOCore
+
+/// One connection to an upstream server.
+final class UpstreamConnection {
+    let number: HTTPConnectionPool.ConnectionNumber
+    let wire: Wire
+    var parser: HTTPResponseParser
+
+    init(_ number: HTTPConnectionPool.ConnectionNumber, _ wire: Wire, _ limits: HTTPLimits) {
+        self.number = number
+        self.wire = wire
+        parser = HTTPResponseParser(limits: limits)
+    }
+}
+
+/// The connections to one origin on one loop: the shell around ``HTTPConnectionPool``.
+final class UpstreamPool: @unchecked Sendable {
+    // Guard of the mutable state: it is touched only on `executor.loop`.
+
+    let executor: LoopExecutor
+    let configuration: HTTPClient.Configuration
+    private let connector: UpstreamConnector
+    private let headTimeout: TimeAmount
+    private let idleTimeout: TimeAmount
+    private var machine: HTTPConnectionPool
+    private var connections: [HTTPConnectionPool.ConnectionNumber: UpstreamConnection] = [:]
+    private var waiters:
+        [HTTPConnectionPool.WaiterNumber: UnsafeContinuation<HTTPConnectionPool.OnLease, Never>] =
+            [:]
+    private var spareBuffer = ByteBuffer()
+    private var isShutDown = false
+
+    /// Bodies up to here are copied behind their head, so that both are one write.
+    private static let joinedBodyBytesMax = 16 * 1024
+
+    init(_ executor: LoopExecutor, _ connector: UpstreamConnector) {
+        self.executor = executor
+        self.connector = connector
+        configuration = connector.configuration
+        headTimeout = configuration.headTimeout.timeAmount
+        idleTimeout = configuration.idleTimeout.timeAmount
+        machine = HTTPConnectionPool(
+            connectionsMax: configuration.connectionsPerOriginMax,
+            waitersMax: configuration.waitersMax
+        )
+    }
+
+    func takeSpareBuffer() -> ByteBuffer {
+        guard executor.loop.inEventLoop else { return ByteBuffer() }
+        var buffer = ByteBuffer()
+        swap(&buffer, &spareBuffer)
+        return buffer
+    }
+
+    func send(
+        _ request: consuming HTTPClientRequest
+    ) async throws(HTTPClientError) -> HTTPClientResponse {
+        var request = request
+        guard request.head.isSendable else { throw HTTPClientError(.requestUnsendable, .unsent) }
+        let deadline = request.timeout.map { executor.loop.now + $0.timeAmount } ?? .distantFuture
+        let connection: UpstreamConnection
+        do throws(HTTPClientError.Reason) {
+            connection = try await lease(until: deadline)
+        } catch {
+            throw HTTPClientError(error, .unsent)
+        }
+        // From here on the server may see the request. A write that fails at once is not told from
+        // one that fails later: a caller that must not repeat a call is better served by a false
+        // alarm.
+        write(&request, to: connection.wire)
+        do throws(HTTPClientError.Reason) {
+            let head = try await readHead(connection, to: request.method, until: deadline)
+            return HTTPClientResponse(head, connection, self, until: deadline)
+        } catch {
+            discard(connection)
+            throw HTTPClientError(error, .sent)
+        }
+    }
+
+    private func write(_ request: inout HTTPClientRequest, to wire: Wire) {
+        let length = request.body.readableBytes
+        if length > 0 || request.method == .post || request.method == .put
+            || request.method == .patch
+        {
+            request.head.add("content-length", length)
+        }
+        var bytes = request.head.finish()
+        if length <= Self.joinedBodyBytesMax {
+            bytes.writeImmutableBuffer(request.body)
+            wire.send(bytes)
+            spareBuffer = bytes
+        } else {
+            wire.queue(bytes)
+            wire.send(request.body)
+        }
+    }
+
+    private func readHead(
+        _ connection: UpstreamConnection,
+        to method: HTTPMethod,
+        until deadline: NIODeadline
+    ) async throws(HTTPClientError.Reason) -> HTTPResponseHead {
+        let wire = connection.wire
+        let deadline = min(deadline, wire.now + headTimeout)
+        var interim = 0
+        while true {
+            do throws(HTTPFault) {
+                while let head = try connection.parser.parse(&wire.input, to: method) {
+                    if !head.isInterim { return head }
+                    interim += 1
+                    if interim > configuration.limits.interimResponsesMax {
+                        throw .tooManyInterimResponses
+                    }
+                }
+            } catch {
+                throw .responseRefused(error)
+            }
+            switch await wire.waitForInputOrCancellation(until: deadline) {
+            case .ready: continue
+            case .cancelled: throw .cancelled
+            case .timedOut: throw .timedOut
+            case .closed:
+                throw wire.input.readableBytes == 0
+                    ? .closedBeforeResponse : .responseRefused(.truncated)
+            }
+        }
+    }
+
+    // MARK: Leases
+
+    private func lease(
+        until deadline: NIODeadline
+    ) async throws(HTTPClientError.Reason) -> UpstreamConnection {
+        guard !isShutDown else { throw .shutDown }
+        if Task.isCancelled { throw .cancelled }
+        var decision = machine.lease()
+        while true {
+            switch decision {
+            case .reuse(let number):
+                // Input without a request is a server out of step, or its parting words.
+                if let connection = connections[number], !connection.wire.isClosed,
+                    connection.wire.input.readableBytes == 0
+                {
+                    return connection
+                }
+                drop(number)
+                decision = machine.lease()
+            case .open(let number):
+                return try await open(number)
+            case .wait(let number):
+                decision = try await wait(number, until: deadline)
+            case .refuse:
+                throw .overloaded
+            }
+        }
+    }
+
+    private func open(
+        _ number: HTTPConnectionPool.ConnectionNumber
+    ) async throws(HTTPClientError.Reason) -> UpstreamConnection {
+        do throws(HTTPClientError.Reason) {
+            let wire = try await connector.connect(on: executor)
+            let connection = UpstreamConnection(number, wire, configuration.limits)
+            connections[number] = connection
+            if Task.isCancelled { throw .cancelled }
+            wire.onExpiry = { [weak wire] in wire?.close() }
+            wire.onClose = { [weak self] in self?.connectionEnded(number) }
+            return connection
+        } catch {
+            drop(number)
+            throw error
+        }
+    }
+
+    private func wait(
+        _ number: HTTPConnectionPool.WaiterNumber,
+        until deadline: NIODeadline,
+        isolation: isolated (any Actor)? = #isolation
+    ) async throws(HTTPClientError.Reason) -> HTTPConnectionPool.OnLease {
+        let timer = executor.loop.scheduleTask(deadline: deadline) { self.giveUp(number) }
+        defer { timer.cancel() }
+        let decision = await withTaskCancellationHandler {
+            _ = isolation
+            return await withUnsafeContinuation { waiters[number] = $0 }
+        } onCancel: {
+            executor.loop.execute { self.giveUp(number) }
+        }
+        if decision == .refuse { throw Task.isCancelled ? .cancelled : .timedOut }
+        return decision
+    }
+
+    private func giveUp(_ number: HTTPConnectionPool.WaiterNumber) {
+        if machine.gaveUp(number) {
+            waiters.removeValue(forKey: number)?.resume(returning: .refuse)
+        }
+        executor.drain()
+    }
+
+    private func apply(_ change: HTTPConnectionPool.OnChange) {
+        guard case .wake(let number, let lease) = change else { return }
+        waiters.removeValue(forKey: number)?.resume(returning: lease)
+    }
+
+    // MARK: Ends of exchanges and connections
+
+    /// The response was read to its end.
+    func finished(_ connection: UpstreamConnection, keepsAlive: Bool) {
+        // Bytes after the end belong to no request of ours.
+        guard keepsAlive, !connection.wire.isClosed, !isShutDown,
+            connection.wire.input.readableBytes == 0
+        else { return discard(connection) }
+        connection.wire.expire(at: executor.loop.now + idleTimeout)
+        apply(machine.returned(connection.number))
+    }
+
+    /// The exchange ended in any other way.
+    func discard(_ connection: UpstreamConnection) {
+        drop(connection.number)
+        executor.drain()
+    }
+
+    private func drop(_ number: HTTPConnectionPool.ConnectionNumber) {
+        let connection = connections.removeValue(forKey: number)
+        apply(machine.closed(number))
+        connection?.wire.close()
+    }
+
+    /// An idle connection ended; one in use is dropped by its user.
+    private func connectionEnded(_ number: HTTPConnectionPool.ConnectionNumber) {
+        if machine.idle.contains(number) { drop(number) }
+    }
+
+    func shutdown() async {
+        try? await executor.loop.submit {
+            self.isShutDown = true
+            for number in self.machine.idle { self.drop(number) }
+        }.get()
+    }
+}
