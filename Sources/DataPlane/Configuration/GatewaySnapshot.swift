@@ -1,0 +1,194 @@
+import Cedar
+import ControlProtocol
+import Cryptography
+import FoundationEssentials
+import GatewayModel
+import GatewayPolicy
+import IdentityProtocols
+import JSON
+import Networking
+
+/// One configuration of the namespace, compiled and immutable: everything a call is decided by.
+///
+/// It is built from bytes that control signed, as a whole or not at all: what one call sees never mixes two versions.
+struct GatewaySnapshot: Sendable {
+    /// Why a configuration is not applied; the one before stays in force.
+    struct Refusal: Error {
+        /// For control and the log.
+        let reason: String
+    }
+
+    /// An upstream server as configured.
+    struct Server: Sendable {
+        let name: ServerName
+        let origin: HTTPOrigin
+        let target: String
+        let pins: [ToolName: Pin]
+    }
+
+    /// A tool that was accepted.
+    struct Pin: Sendable {
+        let definition: SHA256.Digest
+        let effect: ToolEffect
+    }
+
+    /// How tokens name a subject.
+    struct SubjectKey: Hashable, Sendable {
+        let issuer: Text
+        let name: Text
+    }
+
+    let version: UInt64
+    let namespace: NamespaceName
+    let servers: [ServerName: Server]
+    let issuers: TrustedIssuers
+    /// Audiences that an issuer's tokens may name instead of the server's URL.
+    let audiences: [Text: [Text]]
+    let subjects: [SubjectKey: Subject]
+    let decisionPoint: PolicyDecisionPoint
+
+    /// Compiles a configuration for the namespace that the proxy's certificate names.
+    init(
+        compiling configuration: WireConfiguration,
+        for namespace: NamespaceName
+    ) throws(Refusal) {
+        guard NamespaceName(configuration.namespace) == namespace else {
+            throw Refusal(reason: "the configuration belongs to another namespace")
+        }
+        self.namespace = namespace
+        version = configuration.version
+        var servers: [ServerName: Server] = [:]
+        var policyServers: [PolicyServer] = []
+        for wire in configuration.servers where wire.enabled {
+            let server = try Server(wire)
+            servers[server.name] = server
+            policyServers.append(try PolicyServer(wire, pins: server.pins))
+        }
+        self.servers = servers
+        var issuers: [TrustedIssuer] = []
+        var audiences: [Text: [Text]] = [:]
+        for wire in configuration.issuers {
+            issuers.append(try TrustedIssuer(wire))
+            audiences[Text(wire.issuer)] = wire.audiences.map { Text($0) }
+        }
+        self.issuers = TrustedIssuers(issuers)
+        self.audiences = audiences
+        let subjects = try configuration.subjects.map(Subject.init(wire:))
+        self.subjects = Dictionary(
+            subjects.map { (SubjectKey(issuer: $0.issuer, name: $0.name), $0) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        do {
+            let release = try PolicyRelease(
+                number: configuration.policy.number,
+                documents: configuration.policy.documents.map {
+                    PolicyRelease.Document(name: Text($0.name), source: Text($0.text))
+                }
+            )
+            decisionPoint = try PolicyDecisionPoint(
+                release: release,
+                subjects: subjects,
+                servers: policyServers
+            )
+        } catch {
+            throw Refusal(reason: "the policies do not compile: \(error)")
+        }
+    }
+}
+
+extension GatewaySnapshot.Server {
+    fileprivate init(_ wire: WireServer) throws(GatewaySnapshot.Refusal) {
+        name = ServerName(wire.name)
+        guard let location = UpstreamLocation(wire.url) else {
+            throw GatewaySnapshot.Refusal(reason: "server \(wire.name) has no usable URL")
+        }
+        origin = location.origin
+        target = location.target
+        var pins: [ToolName: GatewaySnapshot.Pin] = [:]
+        for tool in wire.tools {
+            guard let digest = SHA256.Digest(bytes: tool.definitionDigest) else {
+                throw GatewaySnapshot.Refusal(
+                    reason: "server \(wire.name) has a pin without a digest"
+                )
+            }
+            // An effect that is not known counts as write.
+            pins[ToolName(tool.name)] = GatewaySnapshot.Pin(
+                definition: digest,
+                effect: ToolEffect(rawValue: tool.effect) ?? .write
+            )
+        }
+        self.pins = pins
+    }
+}
+
+extension PolicyServer {
+    fileprivate init(
+        _ wire: WireServer,
+        pins: [ToolName: GatewaySnapshot.Pin]
+    ) throws(GatewaySnapshot.Refusal) {
+        var memberships: [EntityUID] = []
+        for text in wire.memberships {
+            guard let uid = MCPEntities.uid(cedarText: Text(text)) else {
+                throw GatewaySnapshot.Refusal(
+                    reason: "server \(wire.name) is in something unreadable"
+                )
+            }
+            memberships.append(uid)
+        }
+        self.init(
+            name: ServerName(wire.name),
+            memberships: memberships,
+            tools: pins.mapValues(\.effect)
+        )
+    }
+}
+
+extension TrustedIssuer {
+    fileprivate init(_ wire: WireIssuer) throws(GatewaySnapshot.Refusal) {
+        let keys: JWKSet
+        do {
+            keys = try JWKSet(parsing: Array(wire.jwks))
+        } catch {
+            throw GatewaySnapshot.Refusal(reason: "issuer \(wire.issuer) has no usable key set")
+        }
+        let types = wire.tokenTypes
+        var profiles: [JWTProfile] = []
+        if types.contains("at+jwt") {
+            profiles.append(.accessToken)
+        }
+        if types.contains("JWT") || types.contains("") {
+            profiles.append(.plainAccessToken)
+        }
+        guard !profiles.isEmpty else {
+            throw GatewaySnapshot.Refusal(reason: "issuer \(wire.issuer) accepts no token type")
+        }
+        self.init(
+            issuer: Text(wire.issuer),
+            algorithms: Set(wire.algorithms.compactMap(SignatureAlgorithm.init(rawValue:))),
+            keys: keys,
+            profiles: profiles,
+            subjectClaim: wire.subjectPointer.isEmpty
+                ? "sub" : Text(String(wire.subjectPointer.dropFirst()))
+        )
+    }
+}
+
+extension Subject {
+    fileprivate init(wire: WireSubject) throws(GatewaySnapshot.Refusal) {
+        guard let kind = Kind(rawValue: wire.kind), let status = Status(rawValue: wire.status)
+        else {
+            throw GatewaySnapshot.Refusal(reason: "a subject has an unknown kind or status")
+        }
+        self.init(
+            id: SubjectID(wire.id),
+            issuer: Text(wire.issuer),
+            name: Text(wire.subject),
+            kind: kind,
+            status: status,
+            groups: wire.groups.map { Text($0) },
+            attributes: Dictionary(
+                uniqueKeysWithValues: wire.attributes.map { (Text($0.key), Text($0.value)) }
+            )
+        )
+    }
+}

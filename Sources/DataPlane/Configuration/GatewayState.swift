@@ -1,0 +1,91 @@
+import GatewayModel
+import Synchronization
+
+/// What every call looks at first: the configuration in force and how long it may be enforced.
+///
+/// Written by the link, read by every connection; a reader gets one consistent view and keeps it for its call.
+final class GatewayState: Sendable {
+    /// One consistent view.
+    struct View: Sendable {
+        let snapshot: GatewaySnapshot
+        let sessions: SessionSeal
+        let servers: [ServerName: UpstreamServer]
+        /// The lease's end, on the monotonic clock.
+        let leaseUntil: MonotonicInstant
+        /// When control last confirmed the configuration.
+        let confirmedAt: MonotonicInstant
+    }
+
+    /// Why there is no view.
+    enum Unready: String {
+        /// No configuration has arrived yet.
+        case noSnapshot = "no configuration has arrived yet"
+        /// The lease is over.
+        case leaseEnded = "the configuration lease has ended"
+    }
+
+    private struct Contents {
+        var snapshot: GatewaySnapshot?
+        var sessions: SessionSeal?
+        var servers: [ServerName: UpstreamServer] = [:]
+        var leaseUntil = MonotonicInstant(nanoseconds: .min)
+        var confirmedAt = MonotonicInstant(nanoseconds: .min)
+    }
+
+    private let contents = Mutex(Contents())
+
+    /// The view at `now`, or why there is none.
+    func view(at now: MonotonicInstant) -> Result<View, UnreadyError> {
+        contents.withLock { contents in
+            guard let snapshot = contents.snapshot, let sessions = contents.sessions else {
+                return .failure(UnreadyError(.noSnapshot))
+            }
+            guard now < contents.leaseUntil else {
+                return .failure(UnreadyError(.leaseEnded))
+            }
+            return .success(
+                View(
+                    snapshot: snapshot,
+                    sessions: sessions,
+                    servers: contents.servers,
+                    leaseUntil: contents.leaseUntil,
+                    confirmedAt: contents.confirmedAt
+                )
+            )
+        }
+    }
+
+    /// ``Unready`` as an error.
+    struct UnreadyError: Error {
+        let reason: Unready
+        init(_ reason: Unready) {
+            self.reason = reason
+        }
+    }
+
+    /// A new configuration is in force, with the servers made for it.
+    func install(_ snapshot: GatewaySnapshot, servers: [ServerName: UpstreamServer]) {
+        contents.withLock {
+            $0.snapshot = snapshot
+            $0.servers = servers
+        }
+    }
+
+    /// The keys of session ids changed.
+    func install(_ sessions: SessionSeal) {
+        contents.withLock { $0.sessions = sessions }
+    }
+
+    /// Control confirmed the configuration.
+    func renew(until: MonotonicInstant, at now: MonotonicInstant) {
+        contents.withLock {
+            $0.leaseUntil = until
+            $0.confirmedAt = now
+        }
+    }
+
+    /// The servers of the configuration in force.
+    var servers: [ServerName: UpstreamServer] {
+        contents.withLock { $0.servers }
+    }
+}

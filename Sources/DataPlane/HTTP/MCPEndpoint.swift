@@ -1,0 +1,248 @@
+import AuditLog
+import GatewayModel
+import JSON
+import MCPProtocol
+import NIOCore
+import Networking
+import ServiceRuntime
+
+/// HTTP in, MCP out: the last place that knows HTTP on the way in, and the first on the way out.
+///
+///     /s/{server}/mcp                                          the endpoint of one server
+///     /.well-known/oauth-protected-resource/s/{server}/mcp     what a client needs to get a token (RFC 9728)
+///
+/// The order of checks is the ladder of mcp-protocol.md §1.8.5: target, Origin, verb, token, body, message. A stranger
+/// learns from each only what the protocol allows.
+struct MCPEndpoint: Sendable {
+    /// What the endpoint is told.
+    struct Settings: Sendable {
+        /// What clients type, without a slash at the end: scheme, host and port of the endpoints.
+        var publicURL: String
+        /// `Origin` values that are accepted besides none; pages of other origins are refused.
+        var allowedOrigins: Set<Text> = []
+        /// The issuer that clients are sent to for tokens, if there is one.
+        var authorizationServer: String?
+        /// The longest message from a client, in bytes.
+        ///
+        /// Default 1 MiB.
+        var messageBytesMax = 1 << 20
+        /// After how long a call that has no answer yet is answered with a stream.
+        ///
+        /// Default 2 s.
+        var streamAfter: TimeAmount = .seconds(2)
+        /// How often a stream without news gets a comment.
+        ///
+        /// Default 10 s.
+        var heartbeat: TimeAmount = .seconds(10)
+    }
+
+    let settings: Settings
+    let state: GatewayState
+    let link: LinkClient
+    let authenticator: Authenticator
+    let ladder: RequestLadder
+
+    static let implementation = Implementation(name: "ostiary", version: "0.1.0")
+
+    init(settings: Settings, state: GatewayState, link: LinkClient, authenticator: Authenticator) {
+        self.settings = settings
+        self.state = state
+        self.link = link
+        self.authenticator = authenticator
+        var limits = JSONLimits.default
+        limits.bytesMax = settings.messageBytesMax
+        ladder = RequestLadder(served: [.r2026_07_28, .r2025_11_25], limits: limits)
+    }
+
+    /// Answers one HTTP request.
+    func handle(_ head: HTTPRequestHead, on connection: isolated HTTPServerConnection) async {
+        let exchange = HTTPExchange(connection, settings)
+        guard let route = Route(head.path) else {
+            return exchange.answer(status: 404)
+        }
+        if let origin = head.fields["origin"] {
+            guard settings.allowedOrigins.contains(Text(origin.string)) else {
+                return exchange.answer(status: 403)
+            }
+        }
+        switch route {
+        case .metadata(let server):
+            guard head.method == .get else {
+                return exchange.answer(status: 405, allow: "GET")
+            }
+            exchange.answer(
+                status: 200,
+                json: ResourceMetadata.document(server, settings),
+                isPublic: true
+            )
+        case .server(let server):
+            await handle(head, server, exchange, on: connection)
+        }
+    }
+
+    private func handle(
+        _ head: HTTPRequestHead,
+        _ server: ServerName,
+        _ exchange: HTTPExchange,
+        on connection: isolated HTTPServerConnection
+    ) async {
+        let now = SystemClock.now()
+        var facts = CallFacts(
+            time: now,
+            request: RequestName.make(now),
+            method: "_OTHER",
+            source: Text(connection.peerAddress.map(PeerName.text) ?? "unknown")
+        )
+        let view: GatewayState.View
+        switch state.view(at: SystemClock.monotonic()) {
+        case .success(let found):
+            view = found
+        case .failure(let error):
+            // Not 401: an outage must not start a login in every client.
+            await refuse(Rejection(.leaseExpired, Text(error.reason.rawValue)), facts, exchange)
+            return
+        }
+        facts.snapshot = .init(
+            version: view.snapshot.version,
+            ageMilliseconds: UInt64(
+                max(0, SystemClock.monotonic().milliseconds(since: view.confirmedAt))
+            )
+        )
+        facts.server = server
+        let caller: Caller
+        do throws(Rejection) {
+            caller = try authenticate(head, server, view, now: now)
+        } catch {
+            // A stranger is told the same whether the server exists or not.
+            await refuse(error, facts, exchange, resource: server)
+            return
+        }
+        facts.subject = caller.subject.id
+        facts.client = caller.client
+        guard let upstream = view.servers[server] else {
+            await refuse(Rejection(.serverUnknown, "no such server"), facts, exchange)
+            return
+        }
+        guard head.method == .post else {
+            // No stream for unrelated messages and no end of a session: both are optional in every revision.
+            return exchange.answer(status: 405, allow: "POST")
+        }
+        let body: [UInt8]
+        do {
+            var buffer = try await connection.collectBody(bytesMax: settings.messageBytesMax)
+            body = buffer.readBytes(length: buffer.readableBytes) ?? []
+        } catch {
+            return  // The connection answers with the status that belongs to the fault.
+        }
+        var headers = RequestHeaders()
+        head.fields.forEach { name, value in
+            headers.add(
+                name: name.bytes.readableBytesUInt8Span,
+                value: value.bytes.readableBytesUInt8Span
+            )
+        }
+        let message: InboundMessage
+        do throws(LadderRefusal) {
+            message = try ladder.accept(headers: headers, body: body)
+        } catch {
+            let code: Rejection.Code =
+                error.reason == .unknownMethod ? .methodUnknown : .messageInvalid
+            let rejection = Rejection(code, Text(error.reason.rawValue))
+            await link.record(AuditRecord.refusal(facts, rejection).draft())
+            return exchange.answer(status: error.httpStatus, json: error.body)
+        }
+        let conversation = Conversation(
+            endpoint: self,
+            view: view,
+            caller: caller,
+            server: upstream,
+            exchange: exchange
+        )
+        await conversation.handle(message, facts, on: connection)
+    }
+
+    private func authenticate(
+        _ head: HTTPRequestHead,
+        _ server: ServerName,
+        _ view: GatewayState.View,
+        now: Timestamp
+    ) throws(Rejection) -> Caller {
+        let lines = head.fields.values(of: "authorization")
+        guard let line = lines.first else {
+            throw Rejection(.tokenMissing, "no Authorization field")
+        }
+        guard lines.count == 1, let token = BearerToken.read(line) else {
+            throw Rejection(.tokenInvalid, "the Authorization field is malformed")
+        }
+        return try authenticator.authenticate(
+            token,
+            audience: ResourceMetadata.resource(server, settings),
+            in: view.snapshot,
+            now: now
+        )
+    }
+
+    /// Records a refusal and answers it with its HTTP status.
+    func refuse(
+        _ rejection: Rejection,
+        _ facts: CallFacts,
+        _ exchange: HTTPExchange,
+        resource: ServerName? = nil
+    ) async {
+        await link.record(AuditRecord.refusal(facts, rejection).draft())
+        switch rejection.httpStatus {
+        case 401:
+            exchange.challenge(
+                ResourceMetadata.challenge(
+                    resource ?? "",
+                    settings,
+                    invalidToken: rejection.code != .tokenMissing
+                )
+            )
+        case let status:
+            exchange.answer(status: status)
+        }
+    }
+}
+
+/// Where a request goes.
+enum Route: Equatable {
+    case server(ServerName)
+    case metadata(ServerName)
+
+    private static let wellKnown = "/.well-known/oauth-protected-resource"
+
+    init?(_ path: HTTPFieldValue) {
+        var rest = path.string[...]
+        let isMetadata = rest.hasPrefix(Self.wellKnown)
+        if isMetadata {
+            rest = rest.dropFirst(Self.wellKnown.count)
+        }
+        guard rest.hasPrefix("/s/"), rest.hasSuffix("/mcp"), rest.utf8.count > 7 else {
+            return nil
+        }
+        let name = ServerName(Text(rest.dropFirst(3).dropLast(4)))
+        // A well-formed name needs no escapes, so an escaped path names nothing.
+        guard name.isWellFormed else {
+            return nil
+        }
+        self = isMetadata ? .metadata(name) : .server(name)
+    }
+}
+
+/// `Bearer` and one token (RFC 6750 §2.1); nothing else in the field.
+enum BearerToken {
+    static func read(_ field: HTTPFieldValue) -> [UInt8]? {
+        let bytes = Array(field.bytes.readableBytesView)
+        guard bytes.count > 7, bytes.count <= 16_384 + 7,
+            zip(bytes, "bearer ".utf8).allSatisfy({ $0 == $1 || $0 | 0x20 == $1 })
+        else {
+            return nil
+        }
+        let token = bytes[7...]
+        guard token.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x2C }) else {
+            return nil
+        }
+        return Array(token)
+    }
+}

@@ -1,0 +1,434 @@
+import AuditLog
+import ControlProtocol
+import Cryptography
+import FoundationEssentials
+import GatewayModel
+import JSON
+import Logging
+import NIOCore
+import Networking
+import ServiceLifecycle
+import ServiceRuntime
+import SwiftProtobuf
+
+/// What became of an intent that was offered for recording.
+enum IntentVerdict: Sendable {
+    /// It is in PostgreSQL.
+    case durable(RecordedNumber)
+    /// Control refused it, with its code; it is on record as refused, and nothing may be forwarded.
+    case refused(code: String, RecordedNumber)
+    /// It could not be made durable in time. It may become durable yet, so it is closed like any other.
+    case overdue(RecordedNumber)
+    /// It was not taken at all.
+    case unavailable(reason: String)
+}
+
+/// Where a record stands: its epoch and its number there.
+struct RecordedNumber: Hashable, Sendable {
+    let epoch: UInt64
+    let n: UInt64
+}
+
+/// The link to control: the shell around ``ProxySession``, an actor on one event loop.
+///
+/// The session says what to do and when; here are the socket, the clock and the waiting calls. One task connects, reads
+/// and reconnects; another writes, so that records offered in one turn of the loop leave in one write.
+actor LinkClient: Service {
+    /// Where control is and who we are there.
+    struct Settings: Sendable {
+        var host: String
+        var port: Int
+        var identity: ProxyIdentity
+        var softwareVersion: String
+    }
+
+    nonisolated let executor: LoopExecutor
+    nonisolated var unownedExecutor: UnownedSerialExecutor {
+        executor.asUnownedSerialExecutor()
+    }
+
+    private let settings: Settings
+    private let state: GatewayState
+    private let applier: SnapshotApplier
+    private let logger: Logger
+    private let tls: TLSContext
+    private var session: ProxySession
+    private var waiting: [UInt64: CheckedContinuation<IntentVerdict, Never>] = [:]
+    private var outbox: [WireProxyMessage] = []
+    private var writerSignal: CheckedContinuation<Void, Never>?
+    private var connectSignal: CheckedContinuation<Void, Never>?
+    private var mayConnect = false
+    private var isStopping = false
+    private var connection: HTTP2ClientConnection?
+    private var ticker: RepeatedTask?
+
+    /// How often the session's clock ticks: as often as its shortest bound asks for.
+    private static let tickMilliseconds: Int64 = 2
+    private static let sessionPath = "/ostiary.control.v1.Link/Session"
+
+    init(
+        settings: Settings,
+        executor: LoopExecutor,
+        state: GatewayState,
+        applier: SnapshotApplier,
+        logger: Logger
+    ) throws {
+        self.settings = settings
+        self.executor = executor
+        self.state = state
+        self.applier = applier
+        self.logger = logger
+        tls = try settings.identity.tlsContext()
+        session = ProxySession(
+            bootID: SecureRandom.bytes(16),
+            softwareVersion: settings.softwareVersion,
+            now: SystemClock.monotonic()
+        )
+    }
+
+    // MARK: - Records
+
+    /// Records an intent and waits until it is durable, refused or overdue.
+    func recordIntent(_ draft: RecordDraft) async -> IntentVerdict {
+        let number = RecordedNumber(epoch: session.epoch, n: session.nextNumber)
+        let record = record(draft, numbered: number)
+        switch session.append(record, gate: true, now: SystemClock.monotonic()) {
+        case .refused(let reason):
+            return .unavailable(reason: reason.rawValue)
+        case .admitted(let n, let batch):
+            if let batch {
+                send(batch)
+            }
+            return await withCheckedContinuation { waiting[n] = $0 }
+        }
+    }
+
+    /// Records something that no call waits for.
+    ///
+    /// - Returns: `false` when it was not taken, because nothing was ever numbered or too much is owed already.
+    @discardableResult
+    func record(_ draft: RecordDraft) -> Bool {
+        let number = RecordedNumber(epoch: session.epoch, n: session.nextNumber)
+        guard number.epoch != 0 else {
+            return false
+        }
+        let record = record(draft, numbered: number)
+        switch session.append(record, gate: false, now: SystemClock.monotonic()) {
+        case .refused:
+            return false
+        case .admitted(_, let batch):
+            if let batch {
+                send(batch)
+            }
+            return true
+        }
+    }
+
+    /// Records how the call of an intent ended.
+    ///
+    /// An intent of an epoch that is over is named by its owner.
+    func recordOutcome(_ outcome: CallOutcome, of intent: RecordedNumber) {
+        let owner =
+            intent.epoch == session.epoch
+            ? nil
+            : AuditRecord.Intent.Owner(
+                instance: settings.identity.instance,
+                epoch: intent.epoch,
+                lane: .committed
+            )
+        let taken = record(
+            AuditRecord.outcome(of: .init(n: intent.n, owner: owner), outcome).draft()
+        )
+        if !taken {
+            // Not lost: when the epoch is closed, control gives the intent the outcome `unknown`.
+            logger.warning("outcome was not taken", metadata: ["ostiary.intent": "\(intent.n)"])
+        }
+    }
+
+    private func record(_ draft: RecordDraft, numbered number: RecordedNumber) -> WireRecord {
+        let position = RecordPosition(
+            namespace: settings.identity.namespace,
+            instance: settings.identity.instance,
+            epoch: number.epoch,
+            lane: .committed,
+            n: number.n
+        )
+        var record = WireRecord()
+        record.lane = .committed
+        record.n = number.n
+        record.body = Data(draft.sequenced(at: position))
+        record.parts = draft.parts.map { part in
+            var wire = WirePart()
+            wire.name = part.name.rawValue
+            wire.salt = Data(part.salt)
+            wire.content = Data(part.content)
+            return wire
+        }
+        return record
+    }
+
+    private func send(_ batch: WireAppend) {
+        var message = WireProxyMessage()
+        message.append = batch
+        send(message)
+    }
+
+    private func send(_ message: WireProxyMessage) {
+        outbox.append(message)
+        writerSignal?.resume()
+        writerSignal = nil
+    }
+
+    private func settle(_ numbers: [UInt64], as verdict: (RecordedNumber) -> IntentVerdict) {
+        for n in numbers {
+            waiting.removeValue(forKey: n)?
+                .resume(returning: verdict(RecordedNumber(epoch: session.epoch, n: n)))
+        }
+    }
+
+    // MARK: - Reports
+
+    /// Tells control what a server's tools are, or why there is no list.
+    ///
+    /// Answers whether there is a stream to say it on.
+    func report(_ report: WireToolReport) -> Bool {
+        guard case .live = session.state else {
+            return false
+        }
+        var message = WireProxyMessage()
+        message.toolReport = report
+        send(message)
+        return true
+    }
+
+    /// Asks for a key that a token named and the configuration does not have.
+    func request(key: Text, of issuer: Text) {
+        guard case .live = session.state else {
+            return
+        }
+        var message = WireProxyMessage()
+        message.keyRequest.issuer = issuer.string
+        message.keyRequest.keyID = key.string
+        send(message)
+    }
+
+    // MARK: - Life
+
+    /// Connects and reconnects until the process stops.
+    func run() async throws {
+        startClock()
+        defer { ticker?.cancel() }
+        await withGracefulShutdownHandler {
+            while !isStopping {
+                await waitForConnect()
+                guard !isStopping else {
+                    break
+                }
+                await runStream()
+            }
+        } onGracefulShutdown: {
+            self.executor.loop.execute {
+                self.assumeIsolated { $0.stop() }
+            }
+        }
+    }
+
+    /// The listeners have drained by now: nothing new is coming.
+    ///
+    /// What is owed goes out, or stays owed to the closing of the epoch.
+    private func stop() {
+        isStopping = true
+        connectSignal?.resume()
+        connectSignal = nil
+        var message = WireProxyMessage()
+        message.draining = WireDraining()
+        send(message)
+        let connection = connection
+        executor.loop.scheduleTask(in: .milliseconds(200)) {
+            self.assumeIsolated { link in
+                link.connection = nil
+            }
+            _ = connection.map { open in
+                self.executor.loop.execute { open.assumeIsolated { $0.close() } }
+            }
+        }
+    }
+
+    private func startClock() {
+        let interval = TimeAmount.milliseconds(Self.tickMilliseconds)
+        ticker = executor.loop.scheduleRepeatedTask(initialDelay: .zero, delay: interval) { _ in
+            self.assumeIsolated { $0.tick() }
+        }
+    }
+
+    private func tick() {
+        let now = SystemClock.monotonic()
+        let result = session.tick(now: now)
+        settle(result.overdue) { .overdue($0) }
+        for message in result.send {
+            send(message)
+        }
+        if result.leaseEnded {
+            logger.error("configuration lease ended; every call is refused")
+        }
+        if result.abandon {
+            closeConnection()
+        }
+        if result.connect, !isStopping {
+            mayConnect = true
+            connectSignal?.resume()
+            connectSignal = nil
+        }
+    }
+
+    private func waitForConnect() async {
+        if !mayConnect, !isStopping {
+            await withCheckedContinuation { connectSignal = $0 }
+        }
+        mayConnect = false
+    }
+
+    private func closeConnection() {
+        guard let open = connection else {
+            return
+        }
+        connection = nil
+        executor.loop.execute {
+            open.assumeIsolated { $0.close() }
+        }
+    }
+
+    private func runStream() async {
+        do {
+            let open = try await HTTP2ClientConnection.connect(
+                host: settings.host,
+                port: settings.port,
+                on: executor,
+                tls: tls,
+                verifying: settings.identity.controlName
+            )
+            connection = open
+            let client = GRPCClient(open, authority: "ostiary-control", scheme: "https")
+            let call = try await client.bidirectional(Self.sessionPath)
+            outbox.removeAll()
+            if let hello = session.opened(now: SystemClock.monotonic()) {
+                send(hello)
+                await withTaskGroup { group in
+                    group.addTask(executorPreference: executor) { await self.write(to: call) }
+                    group.addTask(executorPreference: executor) { await self.read(from: call) }
+                    // Whichever ends first ends the stream.
+                    await group.next()
+                    await open.close()
+                    self.writerSignal?.resume()
+                    self.writerSignal = nil
+                    self.connection = nil
+                    await group.waitForAll()
+                }
+            }
+        } catch {
+            logger.warning(
+                "no link to control",
+                metadata: ["error.type": "\(type(of: error))", "error": "\(error)"]
+            )
+        }
+        connection = nil
+        // What was waiting stops: the records stay owed, the calls do not wait for a new stream.
+        settle(session.lost(now: SystemClock.monotonic())) { .overdue($0) }
+    }
+
+    private func write(to call: GRPCClientCall) async {
+        while connection != nil {
+            guard !outbox.isEmpty else {
+                await withCheckedContinuation { writerSignal = $0 }
+                continue
+            }
+            let messages = outbox
+            outbox = []
+            do {
+                for message in messages {
+                    let bytes: [UInt8] = try message.serializedBytes()
+                    try await call.send(bytes)
+                }
+            } catch {
+                return
+            }
+        }
+    }
+
+    private func read(from call: GRPCClientCall) async {
+        do {
+            while let bytes = try await call.nextMessage() {
+                guard let message = try? WireControlMessage(serializedBytes: bytes) else {
+                    logger.error("control sent a message that cannot be read")
+                    return
+                }
+                guard receive(message) else {
+                    return
+                }
+            }
+        } catch {
+            logger.warning("the link to control ended", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Handles one message.
+    ///
+    /// Answers whether the stream goes on.
+    private func receive(_ message: WireControlMessage) -> Bool {
+        let now = SystemClock.monotonic()
+        // Numbers belong to the epoch that was current when they were given out.
+        let epochBefore = session.epoch
+        let result = session.received(message, now: now)
+        for n in result.abandoned {
+            waiting.removeValue(forKey: n)?
+                .resume(returning: .overdue(RecordedNumber(epoch: epochBefore, n: n)))
+        }
+        settle(result.durable) { .durable($0) }
+        for refused in result.refused {
+            settle([refused.n]) { .refused(code: refused.code, $0) }
+        }
+        for message in result.send {
+            send(message)
+        }
+        if let credentials = result.credentials {
+            applier.apply(credentials)
+        }
+        if let snapshot = result.snapshot {
+            apply(snapshot)
+        }
+        if case .current(let until) = session.lease.state {
+            state.renew(until: until, at: now)
+        }
+        if let violation = result.violation {
+            logger.error("control broke the link protocol", metadata: ["error": "\(violation)"])
+        }
+        if case .closed(let code) = session.state {
+            logger.error("control ended this instance", metadata: ["error.type": "\(code)"])
+        }
+        return !result.close
+    }
+
+    private func apply(_ snapshot: WireSnapshot) {
+        var message = WireProxyMessage()
+        message.snapshotReport.version = snapshot.version
+        let digest = SHA256.digest(of: snapshot.payload)
+        message.snapshotReport.digest = Data(digest.bytes)
+        do {
+            try applier.apply(snapshot)
+            session.applied(snapshotVersion: snapshot.version, digest: digest.bytes)
+            logger.info(
+                "configuration applied",
+                metadata: ["ostiary.snapshot.version": "\(snapshot.version)"]
+            )
+        } catch {
+            message.snapshotReport.refusal = error.reason
+            logger.error(
+                "configuration refused",
+                metadata: [
+                    "ostiary.snapshot.version": "\(snapshot.version)", "error": "\(error.reason)",
+                ]
+            )
+        }
+        send(message)
+    }
+}

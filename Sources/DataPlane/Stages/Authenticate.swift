@@ -1,0 +1,109 @@
+import Cryptography
+import GatewayModel
+import IdentityProtocols
+import JSON
+import Synchronization
+
+/// Who is asking, as far as this call is concerned.
+struct Caller: Sendable {
+    let subject: Subject
+    /// `client_id` of the token, or `azp`; the token's issuer vouches for it.
+    let client: Text
+}
+
+/// Verifies bearer tokens, and remembers those that verified.
+///
+/// The memory holds what a token says, by the token's SHA-256, never the token. An entry counts only for the
+/// configuration it was verified under: a new one may have taken a key or an issuer away.
+final class Authenticator: Sendable {
+    /// The most tokens remembered.
+    ///
+    /// When it is full the expired ones go, or else all: verifying again is harmless.
+    static let entriesMax = 20_000
+
+    private struct Entry {
+        let issuer: Text
+        let subject: Text
+        let client: Text
+        let expiresAt: Int64
+        let snapshotVersion: UInt64
+        let audience: Text
+    }
+
+    private let validator = JWTValidator(for: .accessToken)
+    private let entries = Mutex<[SHA256.Digest: Entry]>([:])
+
+    /// The caller that `token` names, for the resource `audience`.
+    ///
+    /// - Throws: ``Rejection`` with a code that becomes 401, and the precise reason as its detail.
+    func authenticate(
+        _ token: [UInt8],
+        audience: Text,
+        in snapshot: GatewaySnapshot,
+        now: Timestamp
+    ) throws(Rejection) -> Caller {
+        let digest = SHA256.digest(of: token)
+        let entry: Entry
+        if let known = entries.withLock({ $0[digest] }), known.snapshotVersion == snapshot.version,
+            known.audience == audience, now.seconds < known.expiresAt
+        {
+            entry = known
+        } else {
+            entry = try verify(token, audience: audience, in: snapshot, now: now)
+            remember(entry, as: digest, now: now)
+        }
+        let key = GatewaySnapshot.SubjectKey(issuer: entry.issuer, name: entry.subject)
+        guard let subject = snapshot.subjects[key] else {
+            throw Rejection(.subjectUnknown, "the token's subject is not in the directory")
+        }
+        return Caller(subject: subject, client: entry.client)
+    }
+
+    private func verify(
+        _ token: [UInt8],
+        audience: Text,
+        in snapshot: GatewaySnapshot,
+        now: Timestamp
+    ) throws(Rejection) -> Entry {
+        var refusal = JWTRefusal(.audienceRefused)
+        // The server's own URL first; then what the issuer is configured to write instead.
+        var candidates = [audience]
+        while let candidate = candidates.first {
+            candidates.removeFirst()
+            do {
+                let claims = try validator.validate(
+                    token,
+                    issuers: snapshot.issuers,
+                    audience: candidate,
+                    now: now.seconds
+                )
+                return Entry(
+                    issuer: claims.issuer,
+                    subject: claims.subject,
+                    client: claims.clientID ?? "",
+                    expiresAt: claims.expiresAt,
+                    snapshotVersion: snapshot.version,
+                    audience: audience
+                )
+            } catch {
+                refusal = error
+                if error.reason == .audienceRefused, candidate == audience {
+                    candidates = Set(snapshot.audiences.values.joined()).sorted()
+                }
+            }
+        }
+        throw Rejection(.tokenInvalid, Text(refusal.reason.rawValue))
+    }
+
+    private func remember(_ entry: Entry, as digest: SHA256.Digest, now: Timestamp) {
+        entries.withLock { entries in
+            if entries.count >= Self.entriesMax {
+                entries = entries.filter { $0.value.expiresAt > now.seconds }
+                if entries.count >= Self.entriesMax {
+                    entries = [:]
+                }
+            }
+            entries[digest] = entry
+        }
+    }
+}

@@ -1,0 +1,301 @@
+import AuditLog
+import Cryptography
+import GatewayModel
+import GatewayPolicy
+import JSON
+import MCPProtocol
+import Networking
+import ServiceRuntime
+
+/// One `tools/call`, from parsed request to recorded outcome.
+///
+/// Read top to bottom: this is the order of execution.
+///
+/// Every stage returns its product or stops the call with a ``Rejection``. Only `forward` can reach a server, it needs a
+/// ``RecordedIntent``, which only `recordIntent` makes, from a ``Permit``, which only `enforce` makes. No stage
+/// records, counts or logs: ``handle(_:)`` does, once, whatever end the call comes to.
+struct ToolCallPipeline {
+    let view: GatewayState.View
+    let link: LinkClient
+    let executor: LoopExecutor
+
+    /// A call that was authenticated and parsed.
+    struct Call {
+        let caller: Caller
+        let server: UpstreamServer
+        let tool: ToolName
+        let arguments: JSONValue?
+        let meta: JSONValue?
+        /// The client's id, as this hop's id is derived from it.
+        let id: RequestID
+        /// What the client asked progress to be reported under.
+        let progressToken: ProgressToken?
+        /// The server's session that the client's own session holds.
+        let session: Text?
+        var facts: CallFacts
+        /// Writes the answer in the client's revision.
+        let answer: ResponseBuilder
+        /// What the server says while the call runs, towards the client.
+        let onProgress: ((JSONValue) async -> Void)?
+    }
+
+    /// The message that ends a call for the client, and what it means for the record.
+    struct Release {
+        let body: [UInt8]
+        let end: CallOutcome.End
+        let code: Rejection.Code?
+    }
+
+    /// Runs the call and records it: a refusal when it stopped before its intent, else exactly one outcome.
+    func handle(_ call: Call) async -> Release {
+        var call = call
+        var intent: RecordedNumber?
+        let started = SystemClock.monotonic()
+        let release: Release
+        do throws(Rejection) {
+            release = try await run(&call, intent: &intent)
+        } catch {
+            guard let intent else {
+                await link.record(AuditRecord.refusal(call.facts, error).draft())
+                return Release(
+                    body: call.answer.rejection(error),
+                    end: .notForwarded,
+                    code: error.code
+                )
+            }
+            // Whether the server acted is known only where nothing was sent.
+            let end: CallOutcome.End = error.code == .upstreamUnreachable ? .notForwarded : .failed
+            release = Release(body: call.answer.rejection(error), end: end, code: error.code)
+            await close(intent, with: release, since: started)
+            return release
+        }
+        if let intent {
+            await close(intent, with: release, since: started)
+        }
+        return release
+    }
+
+    private func run(
+        _ call: inout Call,
+        intent: inout RecordedNumber?
+    ) async throws(Rejection) -> Release {
+        let tool = try await resolve(&call)
+        let decision = try decide(call, tool)
+        let permit = try enforce(decision)
+        let recorded = try await recordIntent(
+            permit,
+            facts: call.facts,
+            arguments: call.arguments?.canonicalBytes() ?? Array("{}".utf8),
+            salt: SecureRandom.bytes(RecordFormat.saltByteCount),
+            through: link,
+            now: SystemClock.now
+        )
+        // Point of no return: from here on the intent has exactly one outcome, and `handle` writes it.
+        intent = recorded.number
+        let ending = try await forward(call, tool, spending: recorded)
+        return release(ending, for: call)
+    }
+
+    // MARK: - Stages
+
+    /// The pinned tool.
+    ///
+    /// What is not there, not accepted, or hidden from the caller looks the same.
+    private func resolve(_ call: inout Call) async throws(Rejection) -> ToolCatalogue.Tool {
+        guard let pin = view.snapshot.servers[call.server.name]?.pins[call.tool] else {
+            throw Rejection(.toolUnknown, "no such tool is accepted")
+        }
+        call.facts.definition = pin.definition
+        let catalogue: ToolCatalogue
+        if let known = call.server.catalogue {
+            catalogue = known
+        } else {
+            do {
+                catalogue = try await call.server.refreshCatalogue(
+                    on: executor,
+                    now: SystemClock.monotonic()
+                )
+            } catch {
+                throw error.rejection
+            }
+        }
+        guard let tool = catalogue[call.tool] else {
+            throw Rejection(.toolUnknown, "the server has no such tool")
+        }
+        return tool
+    }
+
+    /// The policy decision point.
+    ///
+    /// Pure. A refused caller who may not even know the tool is told that there is none.
+    private func decide(_ call: Call, _ tool: ToolCatalogue.Tool) throws(Rejection) -> Decision {
+        let point = view.snapshot.decisionPoint
+        let facts = policyFacts(call, definitionPinned: tool.digest == call.facts.definition)
+        let decision = point.decide(
+            call.caller.subject,
+            call.server.name,
+            call.tool,
+            arguments: call.arguments,
+            facts: facts
+        )
+        guard
+            decision.answer == .permit
+                || point.mayKnow(
+                    call.caller.subject,
+                    of: call.tool,
+                    at: call.server.name,
+                    facts: facts
+                )
+        else {
+            throw Rejection(.toolUnknown, "the tool is hidden from the caller", decision: decision)
+        }
+        return decision
+    }
+
+    private func policyFacts(_ call: Call, definitionPinned: Bool) -> PolicyDecisionPoint.Facts {
+        PolicyDecisionPoint.Facts(
+            time: call.facts.time,
+            source: PolicyAddress.read(call.facts.source),
+            definitionPinned: definitionPinned
+        )
+    }
+
+    /// What a server answered.
+    private enum Ending {
+        case result(JSONValue)
+        case serverError(Message.ReceivedError)
+    }
+
+    /// The only way to a server.
+    ///
+    /// The intent is spent; what comes back, or does not, is its outcome.
+    private func forward(
+        _ call: Call,
+        _ tool: ToolCatalogue.Tool,
+        spending intent: consuming RecordedIntent
+    ) async throws(Rejection) -> Ending {
+        let owner = UpstreamServer.SessionOwner(
+            subject: call.caller.subject.id,
+            client: call.caller.client
+        )
+        var mayReopen = true
+        var held = call.session
+        while true {
+            do throws(UpstreamFault) {
+                let conversation = try await call.server.conversation(
+                    for: owner,
+                    holding: held,
+                    on: executor,
+                    now: SystemClock.monotonic()
+                )
+                let answer = try await exchange(call, tool, conversation)
+                switch answer.answer {
+                case .complete(let result)?:
+                    return .result(result)
+                case .error(let error)? where !answer.isSessionGone:
+                    return .serverError(error)
+                case .inputRequired?:
+                    throw UpstreamFault(.invalid, mayHaveActed: true, "the server asks for input")
+                default:
+                    throw answer.fault
+                }
+            } catch {
+                // A forgotten session did nothing: once, a new one may take its place under the same intent.
+                guard error.kind == .sessionEnded, mayReopen else {
+                    throw error.rejection
+                }
+                mayReopen = false
+                if let session = held {
+                    call.server.forget(session, of: owner)
+                }
+                do throws(UpstreamFault) {
+                    let reopened = try await call.server.open(
+                        for: owner,
+                        inPlaceOf: held,
+                        on: executor,
+                        now: SystemClock.monotonic()
+                    )
+                    held = held ?? reopened.session
+                } catch {
+                    throw error.rejection
+                }
+            }
+        }
+    }
+
+    private func exchange(
+        _ call: Call,
+        _ tool: ToolCatalogue.Tool,
+        _ conversation: UpstreamServer.Conversation
+    ) async throws(UpstreamFault) -> UpstreamServer.Answer {
+        let id = HopID.derived(from: call.id)
+        let onProgress = call.onProgress
+        return try await call.server.exchange(
+            conversation.dialect.callTool(
+                id: id,
+                name: call.tool.text,
+                arguments: call.arguments,
+                meta: call.meta,
+                // The client's token may equal another client's: this hop has its own.
+                progressToken: call.progressToken == nil ? nil : id,
+                mirroring: tool.mirrored
+            ),
+            answering: id,
+            revision: conversation.dialect.revision,
+            session: conversation.session,
+            timeout: call.server.limits.callTimeout,
+            on: executor
+        ) { notification, known in
+            if known == .progress, let params = notification.params {
+                await onProgress?(params)
+            }
+        }
+    }
+
+    /// What the client is shown. (Inspection of answers takes its place here.)
+    private func release(_ ending: Ending, for call: Call) -> Release {
+        switch ending {
+        case .result(let result):
+            let failed = result["isError"]?.boolean == true
+            return Release(
+                body: call.answer.toolCall(from: result),
+                end: failed ? .toolFailed : .succeeded,
+                code: nil
+            )
+        case .serverError(let error):
+            let bridged = BridgedError(error, method: .callTool, for: call.answer.revision)
+            let body =
+                switch bridged {
+                case .toolError(let text): call.answer.toolError(text)
+                case .error(let error): call.answer.error(error)
+                case .gatewayFault: call.answer.error(RPCError(.internalError, "Internal error"))
+                }
+            return Release(body: body, end: .serverError, code: nil)
+        }
+    }
+
+    private func close(
+        _ intent: RecordedNumber,
+        with release: Release,
+        since started: MonotonicInstant
+    ) async {
+        var outcome = CallOutcome(time: SystemClock.now(), end: release.end, code: release.code)
+        outcome.upstreamMicroseconds = SystemClock.monotonic().microseconds(since: started)
+        outcome.result = SHA256.digest(of: release.body)
+        outcome.resultBytes = release.body.count
+        await link.recordOutcome(outcome, of: intent)
+    }
+}
+
+/// The id of a request on the way to a server, derived from the client's: a cancel that lands on
+/// another replica finds the same id.
+///
+/// Strings and integers stay apart.
+enum HopID {
+    static func derived(from id: RequestID) -> RequestID {
+        switch id {
+        case .integer(let number): .string(Text("i\(number)"))
+        case .string(let text): .string(Text("s" + text.string))
+        }
+    }
+}
