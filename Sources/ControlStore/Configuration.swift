@@ -1,0 +1,326 @@
+import Cryptography
+public import GatewayModel
+public import JSON
+public import Postgres
+
+/// Everything proxies of one namespace enforce, at one version.
+public struct NamespaceConfiguration: Sendable {
+    /// The namespace, with the version all of this belongs to.
+    public var namespace: Namespace
+    /// Whose tokens are believed, by issuer.
+    public var identityProviders: [IdentityProvider]
+    /// Who may act, by id.
+    public var subjects: [Subject]
+    /// The servers and their pinned tools, by name.
+    public var servers: [Server]
+    /// The release in force, if one was ever activated.
+    public var release: StoredRelease?
+
+    /// An MCP server behind the door.
+    public struct Server: Sendable, Hashable {
+        /// Its name in the MCP URL.
+        public var name: ServerName
+        /// Where it is.
+        public var url: Text
+        /// Whether calls may reach it.
+        public var isEnabled: Bool
+        /// Entity uids it is `in`, as Cedar text.
+        public var memberships: [Text]
+        /// The field that carries its credential.
+        public var credentialHeader: Text?
+        /// The credential under the namespace's `credentials` key; see ``CredentialVault``.
+        public var credentialSealed: [UInt8]?
+        /// The tools that may be called, by name.
+        public var tools: [PinnedTool]
+    }
+
+    /// A tool with an accepted definition.
+    public struct PinnedTool: Sendable, Hashable {
+        /// Its bare name.
+        public var name: ToolName
+        /// SHA-256 of the canonical definition.
+        public var digest: [UInt8]
+        /// How a person classed it.
+        public var effect: Text
+    }
+}
+
+/// An identity provider as it is stored.
+public struct IdentityProvider: Sendable, Hashable {
+    /// Compared with `iss` byte for byte.
+    public var issuer: Text
+    /// Its key set, JSON.
+    public var jwks: Text
+    /// The audiences a token may name.
+    public var audiences: [Text]
+    /// The algorithms accepted.
+    public var algorithms: [Text]
+    /// The `typ` values accepted.
+    public var tokenTypes: [Text]
+    /// JSON pointer to the groups in the claims; empty: directory only.
+    public var groupsPointer: Text
+    /// JSON pointer to the subject; empty: `/sub`.
+    public var subjectPointer: Text
+
+    /// An identity provider.
+    public init(
+        issuer: Text,
+        jwks: Text,
+        audiences: [Text],
+        algorithms: [Text],
+        tokenTypes: [Text],
+        groupsPointer: Text = "",
+        subjectPointer: Text = ""
+    ) {
+        self.issuer = issuer
+        self.jwks = jwks
+        self.audiences = audiences
+        self.algorithms = algorithms
+        self.tokenTypes = tokenTypes
+        self.groupsPointer = groupsPointer
+        self.subjectPointer = subjectPointer
+    }
+}
+
+/// A policy release as it is stored.
+public struct StoredRelease: Sendable, Hashable {
+    /// Its durable id, `pol_…`.
+    public var id: Text
+    /// Its number within the namespace.
+    public var number: UInt64
+    /// SHA-256 over names and sources.
+    public var digest: [UInt8]
+    /// Its documents, by name.
+    public var documents: [Document]
+
+    /// One file of a release.
+    public struct Document: Sendable, Hashable {
+        /// What people call it.
+        public var name: Text
+        /// Cedar text.
+        public var source: Text
+
+        /// A file of policies.
+        public init(name: Text, source: Text) {
+            self.name = name
+            self.source = source
+        }
+    }
+}
+
+/// Reads and changes what proxies enforce: `identity_provider`, `subject`, `server`, `tool`,
+/// `tool_definition`, `policy_release`, `policy_document`, `policy_activation`, and the version in
+/// `namespace`.
+public struct ConfigurationStore: Sendable {
+    /// The channel on which a change is announced; the payload is the namespace's id.
+    public static let channel = Postgres.Identifier("ostiary_configuration")
+
+    let client: PostgresClient
+
+    /// Configurations in this database.
+    public init(_ client: PostgresClient) {
+        self.client = client
+    }
+
+    // MARK: - Reading
+
+    /// The version in force, for the slow poll.
+    public func versions() async throws(StoreError) -> [NamespaceID: UInt64] {
+        let rows = try await client.run("select id, configuration_version from namespace")
+        return try storing {
+            var versions: [NamespaceID: UInt64] = [:]
+            for row in rows {
+                let (id, version) = try row.decode(UUID.self, Int64.self)
+                versions[id] = UInt64(version)
+            }
+            return versions
+        }
+    }
+
+    /// Everything of a namespace as of one instant: REPEATABLE READ, one round trip.
+    ///
+    /// It reads only, so it cannot conflict.
+    public func load(_ id: NamespaceID) async throws(StoreError) -> NamespaceConfiguration {
+        do {
+            let results = try await client.pipeline(isolation: .repeatableRead, retrying: 0) {
+                $0.add("set transaction read only")
+                for query in Self.reading(id) { $0.add(query) }
+            }
+            guard let row = try results[1].oneOrNone() else { throw StoreError.namespaceUnknown }
+            var tools: [String: [NamespaceConfiguration.PinnedTool]] = [:]
+            for row in results[5] {
+                let server: String = try row.decode(at: 0)
+                tools[server, default: []].append(try .init(row))
+            }
+            return NamespaceConfiguration(
+                namespace: try Namespace(row),
+                identityProviders: try results[2].map(IdentityProvider.init),
+                subjects: try results[3].map(Subject.init(stored:)),
+                servers: try results[4].map { row in
+                    var server = try NamespaceConfiguration.Server(row)
+                    server.tools = tools[server.name.text.string] ?? []
+                    return server
+                },
+                release: try results[6].oneOrNone().map { row in
+                    var release = try StoredRelease(row)
+                    release.documents = try results[7].map { row in
+                        let (name, source) = try row.decode(String.self, String.self)
+                        return .init(name: Text(name), source: Text(source))
+                    }
+                    return release
+                }
+            )
+        } catch {
+            throw StoreError(error)
+        }
+    }
+
+    private static func reading(_ id: NamespaceID) -> [Query] {
+        [
+            """
+            select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version
+            from namespace where id = \(id)
+            """,
+            """
+            select issuer, jwks::text, audiences, algorithms, token_types, groups_pointer,
+                subject_pointer
+            from identity_provider where namespace_id = \(id) order by issuer
+            """,
+            """
+            select id, issuer, name, kind, status, groups, attributes::text
+            from subject where namespace_id = \(id) order by id
+            """,
+            """
+            select name, url, enabled, memberships, credential_header, credential_sealed
+            from server where namespace_id = \(id) order by name
+            """,
+            """
+            select server, name, pinned_digest, effect from tool
+            where namespace_id = \(id) and pinned_digest is not null order by server, name
+            """,
+            """
+            select r.id, r.number, r.digest from policy_release r
+            where r.namespace_id = \(id) and r.number = (
+                select release_number from policy_activation
+                where namespace_id = \(id) order by id desc limit 1)
+            """,
+            """
+            select d.name, d.source from policy_document d
+            where d.namespace_id = \(id) and d.release_number = (
+                select release_number from policy_activation
+                where namespace_id = \(id) order by id desc limit 1)
+            order by d.name
+            """,
+        ]
+    }
+
+    // MARK: - Changing
+
+    /// Changes a namespace's configuration in one transaction, which counts the version up and
+    /// announces it when something really changed.
+    ///
+    /// Answers whether it did, so that the same edits can be applied any number of times.
+    ///
+    /// READ COMMITTED under the lock of the namespace's row: changes of one namespace follow each
+    /// other, and versions appear in the order of their numbers.
+    @discardableResult
+    public func change(
+        _ id: NamespaceID,
+        _ edits: [ConfigurationEdit]
+    ) async throws(StoreError) -> Bool {
+        let steps = edits.flatMap { $0.steps(in: id) }
+        return try await client.transact { transaction in
+            let rows = try await transaction.query(
+                "select 1 from namespace where id = \(id) for no key update"
+            )
+            guard rows.count == 1 else { throw StoreError.namespaceUnknown }
+            let results = try await transaction.pipeline { pipeline in
+                for step in steps { pipeline.add(step.query) }
+            }
+            var isChanged = false
+            for (step, result) in zip(steps, results) {
+                let rows = try result.get()
+                isChanged = isChanged || (step.isSeenByProxies && rows.affected > 0)
+            }
+            guard isChanged else { return false }
+            // Sent when the transaction commits, and only then.
+            try await transaction.pipeline(
+                .init(
+                    """
+                    update namespace set configuration_version = configuration_version + 1
+                    where id = \(id)
+                    """
+                ),
+                .init("select pg_notify('ostiary_configuration', \(id.description))")
+            )
+            return true
+        }
+    }
+}
+
+// MARK: - Rows
+
+extension NamespaceConfiguration.PinnedTool {
+    fileprivate init(_ row: Row) throws(PostgresError) {
+        name = ToolName(try row.decode(at: 1, as: String.self))
+        digest = try row.decode(at: 2)
+        effect = Text(try row.decode(at: 3, as: String.self))
+    }
+}
+
+extension NamespaceConfiguration.Server {
+    fileprivate init(_ row: Row) throws(PostgresError) {
+        name = ServerName(try row.decode(at: 0, as: String.self))
+        url = Text(try row.decode(at: 1, as: String.self))
+        isEnabled = try row.decode(at: 2)
+        memberships = try row.decode(at: 3, as: [String].self).map { Text($0) }
+        credentialHeader = try row.decode(at: 4, as: String?.self).map { Text($0) }
+        credentialSealed = try row.decode(at: 5)
+        tools = []
+    }
+}
+
+extension IdentityProvider {
+    fileprivate init(_ row: Row) throws(PostgresError) {
+        issuer = Text(try row.decode(at: 0, as: String.self))
+        jwks = Text(try row.decode(at: 1, as: String.self))
+        audiences = try row.decode(at: 2, as: [String].self).map { Text($0) }
+        algorithms = try row.decode(at: 3, as: [String].self).map { Text($0) }
+        tokenTypes = try row.decode(at: 4, as: [String].self).map { Text($0) }
+        groupsPointer = Text(try row.decode(at: 5, as: String.self))
+        subjectPointer = Text(try row.decode(at: 6, as: String.self))
+    }
+}
+
+extension StoredRelease {
+    fileprivate init(_ row: Row) throws(PostgresError) {
+        id = Text(try row.decode(at: 0, as: String.self))
+        number = UInt64(try row.decode(at: 1, as: Int64.self))
+        digest = try row.decode(at: 2)
+        documents = []
+    }
+}
+
+extension Subject {
+    fileprivate init(stored row: Row) throws {
+        let (id, issuer, name) = try row.decode(String.self, String.self, String.self)
+        guard let kind = Kind(rawValue: try row.decode(at: 3)),
+            let status = Status(rawValue: try row.decode(at: 4)),
+            let document = try? JSONDocument(parsing: try row.decode(at: 6, as: String.self))
+        else { throw StoreError.malformed(what: "subject") }
+        var attributes: [Text: Text] = [:]
+        for (key, value) in document.root.members {
+            guard let text = value.string else { throw StoreError.malformed(what: "subject") }
+            attributes[key.text] = text
+        }
+        self.init(
+            id: SubjectID(id),
+            issuer: Text(issuer),
+            name: Text(name),
+            kind: kind,
+            status: status,
+            groups: try row.decode(at: 5, as: [String].self).map { Text($0) },
+            attributes: attributes
+        )
+    }
+}

@@ -1,0 +1,291 @@
+public import Cryptography
+public import GatewayModel
+public import JSON
+import Postgres
+
+/// One change of a namespace's configuration, applied by ``ConfigurationStore/change(_:_:)``.
+///
+/// Every edit says how something is to be, so that applying it again changes nothing.
+public enum ConfigurationEdit: Sendable {
+    /// How the namespace treats what is new to it.
+    case namespace(trustsOnFirstUse: Bool)
+    /// An identity provider is as given.
+    case identityProvider(IdentityProvider)
+    /// A subject is as given. Its issuer must be there.
+    case subject(Subject)
+    /// A server is as given; its tools are left alone.
+    case server(ServerEdit)
+    /// A tool is classed. Its server must be there.
+    case toolEffect(server: ServerName, tool: ToolName, ToolEffect, by: Text)
+    /// A definition that was reported before is accepted.
+    case pin(server: ServerName, tool: ToolName, digest: SHA256.Digest, by: Text)
+    /// A proxy read these definitions from a server. Pins what has no pin, if the namespace trusts
+    /// on first use.
+    case toolsReported(server: ServerName, [ReportedTool])
+    /// Documents are in force, as a new release unless they are already. The caller has compiled
+    /// them.
+    case release([StoredRelease.Document], by: Text)
+
+    /// A server to be written.
+    public struct ServerEdit: Sendable {
+        /// Its name.
+        public var name: ServerName
+        /// Where it is.
+        public var url: Text
+        /// Whether calls may reach it.
+        public var isEnabled: Bool
+        /// Entity uids it is `in`, as Cedar text.
+        public var memberships: [Text]
+        /// Its credential, sealed by ``CredentialVault``.
+        public var credential: (header: Text, sealed: [UInt8])?
+
+        /// A server as it is to be.
+        public init(
+            name: ServerName,
+            url: Text,
+            isEnabled: Bool = true,
+            memberships: [Text] = [],
+            credential: (header: Text, sealed: [UInt8])? = nil
+        ) {
+            self.name = name
+            self.url = url
+            self.isEnabled = isEnabled
+            self.memberships = memberships
+            self.credential = credential
+        }
+    }
+
+    /// A definition as a proxy read it.
+    public struct ReportedTool: Sendable {
+        /// The tool's bare name.
+        public var name: ToolName
+        /// Canonical JSON of the definition.
+        public var canonical: [UInt8]
+
+        /// A definition of a tool.
+        public init(name: ToolName, canonical: [UInt8]) {
+            self.name = name
+            self.canonical = canonical
+        }
+    }
+
+    struct Step: Sendable {
+        let query: Query
+        /// Whether a row it touches changes the snapshot.
+        var isSeenByProxies = true
+    }
+
+    func steps(in namespace: NamespaceID) -> [Step] {
+        switch self {
+        case .namespace(let trusts):
+            [
+                // No proxy sees this setting.
+                Step(
+                    query: """
+                        update namespace set trust_on_first_use = \(trusts)
+                        where id = \(namespace) and trust_on_first_use <> \(trusts)
+                        """,
+                    isSeenByProxies: false
+                )
+            ]
+        case .identityProvider(let provider):
+            [Step(query: provider.upsert(in: namespace))]
+        case .subject(let subject):
+            [Step(query: subject.upsert(in: namespace))]
+        case .server(let server):
+            [Step(query: server.upsert(in: namespace))]
+        case .toolEffect(let server, let tool, let effect, let by):
+            [
+                Step(
+                    query: """
+                        insert into tool (namespace_id, server, name, effect, accepted_by)
+                        values (\(namespace), \(server.text.string), \(tool.text.string),
+                            \(effect.rawValue), \(by.string))
+                        on conflict (namespace_id, server, name) do update
+                        set effect = excluded.effect, updated_at = now()
+                        where tool.effect <> excluded.effect
+                        """
+                )
+            ]
+        case .pin(let server, let tool, let digest, let by):
+            [
+                Step(
+                    query: """
+                        update tool set pinned_digest = \(digest.bytes), accepted_by = \(by.string),
+                            updated_at = now()
+                        where namespace_id = \(namespace) and server = \(server.text.string)
+                            and name = \(tool.text.string)
+                            and pinned_digest is distinct from \(digest.bytes)
+                        """
+                )
+            ]
+        case .toolsReported(let server, let tools):
+            Self.report(tools, of: server, in: namespace)
+        case .release(let documents, let by):
+            Self.release(documents, by: by, in: namespace)
+        }
+    }
+
+    private static func report(
+        _ tools: [ReportedTool],
+        of server: ServerName,
+        in namespace: NamespaceID
+    ) -> [Step] {
+        let server = server.text.string
+        let names = tools.map(\.name.text.string)
+        let digests = tools.map { SHA256.digest(of: $0.canonical).bytes }
+        return [
+            Step(
+                query: """
+                    insert into tool_definition (namespace_id, server, tool, digest, canonical)
+                    select s.namespace_id, s.name, t.name, t.digest, t.canonical
+                    from unnest(\(names), \(digests), \(tools.map(\.canonical)))
+                        as t (name, digest, canonical)
+                    join server s on s.namespace_id = \(namespace) and s.name = \(server)
+                    on conflict do nothing
+                    """,
+                isSeenByProxies: false
+            ),
+            Step(
+                query: """
+                    insert into tool (namespace_id, server, name)
+                    select s.namespace_id, s.name, t.name from unnest(\(names)) as t (name)
+                    join server s on s.namespace_id = \(namespace) and s.name = \(server)
+                    on conflict do nothing
+                    """,
+                isSeenByProxies: false
+            ),
+            Step(
+                query: """
+                    update tool set pinned_digest = t.digest, accepted_by = 'first-use',
+                        updated_at = now()
+                    from unnest(\(names), \(digests)) as t (name, digest), namespace s
+                    where tool.namespace_id = \(namespace) and tool.server = \(server)
+                        and tool.name = t.name and tool.pinned_digest is null
+                        and s.id = tool.namespace_id and s.trust_on_first_use
+                    """
+            ),
+        ]
+    }
+
+    /// The new id is the thread through the three: when the first inserts nothing, the others find
+    /// nothing.
+    private static func release(
+        _ documents: [StoredRelease.Document],
+        by: Text,
+        in namespace: NamespaceID
+    ) -> [Step] {
+        let documents = documents.sorted { $0.name < $1.name }
+        let digest = digest(of: documents)
+        let id = "pol_\(Postgres.UUID.random())"
+        return [
+            Step(
+                query: """
+                    insert into policy_release (namespace_id, number, id, digest, created_by)
+                    select \(namespace), coalesce(max(r.number), 0) + 1, \(id), \(digest),
+                        \(by.string)
+                    from policy_release r where r.namespace_id = \(namespace)
+                    having (
+                        select f.digest from policy_activation a
+                        join policy_release f on f.namespace_id = a.namespace_id
+                            and f.number = a.release_number
+                        where a.namespace_id = \(namespace) order by a.id desc limit 1
+                    ) is distinct from \(digest)
+                    """
+            ),
+            Step(
+                query: """
+                    insert into policy_document (namespace_id, release_number, name, source)
+                    select r.namespace_id, r.number, d.name, d.source
+                    from policy_release r,
+                        unnest(\(documents.map(\.name.string)), \(documents.map(\.source.string)))
+                        as d (name, source)
+                    where r.id = \(id)
+                    """
+            ),
+            Step(
+                query: """
+                    insert into policy_activation (namespace_id, release_number, activated_by)
+                    select namespace_id, number, \(by.string) from policy_release where id = \(id)
+                    """
+            ),
+        ]
+    }
+
+    /// Lengths before contents, so that no two lists of documents give the same bytes.
+    static func digest(of documents: [StoredRelease.Document]) -> [UInt8] {
+        var stream = SHA256.stream()
+        for document in documents {
+            for text in [document.name, document.source] {
+                stream.update("\(text.byteCount):".utf8)
+                stream.update(text.utf8)
+            }
+        }
+        return SHA256.finish(stream).bytes
+    }
+}
+
+extension IdentityProvider {
+    fileprivate func upsert(in namespace: NamespaceID) -> Query {
+        """
+        insert into identity_provider (namespace_id, issuer, jwks, audiences, algorithms,
+            token_types, groups_pointer, subject_pointer)
+        values (\(namespace), \(issuer.string), \(text: jwks.string), \(audiences.map(\.string)),
+            \(algorithms.map(\.string)), \(tokenTypes.map(\.string)), \(groupsPointer.string),
+            \(subjectPointer.string))
+        on conflict (namespace_id, issuer) do update
+        set jwks = excluded.jwks, audiences = excluded.audiences, algorithms = excluded.algorithms,
+            token_types = excluded.token_types, groups_pointer = excluded.groups_pointer,
+            subject_pointer = excluded.subject_pointer, updated_at = now()
+        where (identity_provider.jwks, identity_provider.audiences, identity_provider.algorithms,
+                identity_provider.token_types, identity_provider.groups_pointer,
+                identity_provider.subject_pointer)
+            is distinct from (excluded.jwks, excluded.audiences, excluded.algorithms,
+                excluded.token_types, excluded.groups_pointer, excluded.subject_pointer)
+        """
+    }
+}
+
+extension Subject {
+    fileprivate func upsert(in namespace: NamespaceID) -> Query {
+        let attributes = JSONFragment(object: { writer in
+            for (key, value) in self.attributes.sorted(by: { $0.key < $1.key }) {
+                writer.key(key)
+                writer.value(value)
+            }
+        })
+        return """
+            insert into subject (namespace_id, id, issuer, name, kind, status, groups, attributes)
+            values (\(namespace), \(id.text.string), \(issuer.string), \(name.string),
+                \(kind.rawValue), \(status.rawValue), \(groups.map(\.string)),
+                \(text: String(decoding: attributes.bytes, as: UTF8.self)))
+            on conflict (namespace_id, id) do update
+            set issuer = excluded.issuer, name = excluded.name, kind = excluded.kind,
+                status = excluded.status, groups = excluded.groups,
+                attributes = excluded.attributes, updated_at = now()
+            where (subject.issuer, subject.name, subject.kind, subject.status, subject.groups,
+                    subject.attributes)
+                is distinct from (excluded.issuer, excluded.name, excluded.kind, excluded.status,
+                    excluded.groups, excluded.attributes)
+            """
+    }
+}
+
+extension ConfigurationEdit.ServerEdit {
+    fileprivate func upsert(in namespace: NamespaceID) -> Query {
+        """
+        insert into server (namespace_id, name, url, enabled, memberships, credential_header,
+            credential_sealed)
+        values (\(namespace), \(name.text.string), \(url.string), \(isEnabled),
+            \(memberships.map(\.string)), \(credential?.header.string), \(credential?.sealed))
+        on conflict (namespace_id, name) do update
+        set url = excluded.url, enabled = excluded.enabled, memberships = excluded.memberships,
+            credential_header = excluded.credential_header,
+            credential_sealed = excluded.credential_sealed, updated_at = now()
+        where (server.url, server.enabled, server.memberships, server.credential_header,
+                server.credential_sealed)
+            is distinct from (excluded.url, excluded.enabled, excluded.memberships,
+                excluded.credential_header, excluded.credential_sealed)
+        """
+    }
+}

@@ -1,0 +1,200 @@
+import AuditLog
+import ControlStore
+import Cryptography
+import GatewayModel
+import JSON
+import Logging
+import Postgres
+import PostgresTestSupport
+import Testing
+
+let silent = Logger(label: "tests", factory: { _ in SwiftLogNoOpLogHandler() })
+
+/// Where the migrations are, seen from this file.
+private let migrationsFolder: String = {
+    let here = #filePath
+    return here[..<(here.lastIndex(of: "/") ?? here.endIndex)] + "/../../migrations"
+}()
+
+/// One namespace in a fresh database, one writer in it, and time as a number.
+struct World: Sendable {
+    let client: PostgresClient
+    let namespace: Namespace
+    let keys: KeyStore
+    let sealer: PartSealer
+    let writer: Writer
+    let records: RecordStore
+    let epochs: EpochStore
+    let now = GatewayModel.Timestamp(seconds: 1_790_000_000)
+
+    /// Runs `body` in a fresh database.
+    static func run(_ body: (World) async throws -> Void) async throws {
+        let configuration = try await freshDatabase()
+        let client = PostgresClient(configuration, logger: silent)
+        try await withThrowingTaskGroup { group in
+            group.addTask { await client.run() }
+            defer { group.cancelAll() }
+            try await body(try await World(client))
+        }
+    }
+
+    private init(_ client: PostgresClient) async throws {
+        self.client = client
+        namespace = try await NamespaceStore(client).ensure("sre")
+        keys = try KeyStore(client, keyEncryptionKey: try #require(SymmetricKey(testKey)))
+        sealer = try PartSealer(try await keys.keys(of: namespace.id).parts)
+        writer = Writer(namespaceID: namespace.id, namespace: "sre", instance: "proxy-a")
+        records = RecordStore(client)
+        epochs = EpochStore(client)
+        try await InstanceStore(client).ensure("proxy-a", of: namespace.id)
+    }
+
+    /// An epoch, opened.
+    struct Life: Sendable {
+        let session: Postgres.UUID
+        let opened: EpochStore.Opened
+        var epoch: UInt64 { opened.epoch }
+    }
+
+    func open(boot: UInt8 = 1, resume: UInt64 = 0, lease: UInt32 = 30_000) async throws -> Life {
+        let session = Postgres.UUID.random()
+        let hello = EpochStore.Hello(
+            bootID: Array(repeating: boot, count: 16),
+            resumeEpoch: resume,
+            softwareVersion: "test"
+        )
+        let opening = try await epochs.open(
+            writer,
+            hello,
+            session: session,
+            leaseMilliseconds: lease,
+            now: now
+        )
+        guard case .opened(let opened) = opening else {
+            throw Unexpected(description: "\(opening)")
+        }
+        return Life(session: session, opened: opened)
+    }
+
+    /// A batch; everything in it may have come before unless `fresh`.
+    func batch(
+        _ records: [IncomingRecord],
+        _ life: Life,
+        epoch: UInt64? = nil,
+        fresh: Bool = true
+    ) throws -> RecordBatch {
+        try RecordBatch(
+            records,
+            from: writer,
+            epoch: epoch ?? life.epoch,
+            session: life.session,
+            above: fresh ? 0 : .max,
+            sealer: sealer
+        )
+    }
+
+    @discardableResult
+    func commit(
+        _ records: [IncomingRecord],
+        _ life: Life,
+        epoch: UInt64? = nil,
+        fresh: Bool = true
+    ) async throws -> RecordStore.Outcome {
+        let batch = try batch(records, life, epoch: epoch, fresh: fresh)
+        return try #require(try await self.records.commit([batch]).first)
+    }
+
+    func intent(_ n: UInt64, _ epoch: UInt64 = 1, time: Int64 = 0) -> IncomingRecord {
+        var facts = CallFacts(
+            time: .init(microseconds: now.microseconds + time),
+            request: "req",
+            method: "tools/call",
+            source: "192.0.2.1"
+        )
+        facts.server = "demo"
+        facts.tool = "restart"
+        facts.subject = "sub_1"
+        let part = RecordPart(
+            name: .arguments,
+            salt: Array(repeating: UInt8(n), count: 32),
+            content: Array(#"{"pod":"a"}"#.utf8)
+        )
+        let decision = Decision(answer: .permit, ground: .policy, determining: ["p"], release: 1)
+        let draft = AuditRecord.intent(facts, decision, parts: [part]).draft()
+        return IncomingRecord(
+            lane: .committed,
+            n: n,
+            body: draft.sequenced(at: position(n, epoch)),
+            parts: [IncomingPart(name: "arguments", salt: part.salt, content: part.content)]
+        )
+    }
+
+    func outcome(
+        of intent: UInt64,
+        _ n: UInt64,
+        _ epoch: UInt64 = 1,
+        end: CallOutcome.End = .succeeded,
+        owner: AuditRecord.Intent.Owner? = nil
+    ) -> IncomingRecord {
+        let record = AuditRecord.outcome(
+            of: .init(n: intent, owner: owner),
+            CallOutcome(time: now, end: end)
+        )
+        return IncomingRecord(
+            lane: .committed,
+            n: n,
+            body: record.draft().sequenced(at: position(n, epoch))
+        )
+    }
+
+    func position(
+        _ n: UInt64,
+        _ epoch: UInt64 = 1,
+        instance: InstanceID = "proxy-a",
+        namespace: NamespaceName = "sre"
+    ) -> RecordPosition {
+        RecordPosition(
+            namespace: namespace,
+            instance: instance,
+            epoch: epoch,
+            lane: .committed,
+            n: n
+        )
+    }
+
+    /// What is stored, in a form that reads well in a failure: `proxy-a/1/3 outcome`, `…
+    /// annotation`.
+    func log() async throws -> [String] {
+        try await records.page(of: namespace, limit: 100_000).map {
+            let at = $0.position
+            let note = $0.isAnnotation ? " annotation" : ""
+            return "\(at.instance)/\(at.epoch)/\(at.n) \($0.kind.rawValue)\(note)"
+        }
+    }
+
+    func end(of n: UInt64, _ epoch: UInt64 = 1) async throws -> String? {
+        guard let (end, by) = try await records.outcome(of: position(n, epoch), in: namespace.id)
+        else { return nil }
+        return "\(end.rawValue) by \(by.instance)/\(by.epoch)/\(by.n)"
+    }
+
+    func count(_ query: Query) async throws -> Int64 {
+        try await client.query(query).one().decode(at: 0)
+    }
+}
+
+let testKey: [UInt8] = Array(repeating: 7, count: 32)
+
+struct Unexpected: Error, CustomStringConvertible {
+    let description: String
+}
+
+func freshDatabase() async throws -> Configuration {
+    try await TestCluster.shared.database(template: "control") { configuration in
+        let migrations = try Migration.load(folder: migrationsFolder)
+        let migrator = Migrator(configuration, migrations: migrations, logger: silent) {
+            SHA256.digest(of: $0).bytes
+        }
+        try await migrator.migrate()
+    }
+}
