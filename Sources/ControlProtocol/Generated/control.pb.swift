@@ -720,7 +720,7 @@ public nonisolated struct WireClosing: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// superseded, epoch_closed, namespace_unknown, revision_unknown, certificate_revoked, draining
+  /// superseded, epoch_closed, namespace_unknown, revision_unknown, certificate_revoked, unavailable, draining
   public var code: String = String()
 
   /// 0: do not come back

@@ -1,0 +1,264 @@
+import AuditLog
+import ControlProtocol
+public import ControlStore
+import Cryptography
+public import GatewayModel
+import JSON
+public import Logging
+import Networking
+public import Postgres
+public import ServiceLifecycle
+import ServiceRuntime
+
+/// The services of a control process, and the only place that chooses and connects them.
+///
+/// - Throws: When the database cannot be reached, is not migrated, or may lose what it committed;
+///   then the process must not start.
+public func assemble(_ settings: ControlSettings, logger: Logger) async throws -> ControlAssembly {
+    let installation = try await withDatabase(settings, logger: logger) { database in
+        if let refusal = try await DurabilityCheck.refusal(database.client) {
+            throw StartError(description: refusal.description)
+        }
+        try await EpochStore(database.client).ensureMonths()
+        return try await database.keys.installationKeys(now: SystemClock.now().seconds)
+    }
+    let client = try settings.client(logger: logger)
+    let keys = try KeyStore(client, keyEncryptionKey: settings.keyEncryptionKey)
+    let registry = SessionRegistry()
+    let limits = ControlSession.Limits()
+    let epochs = EpochStore(client)
+    let ingest = RecordIngest(RecordStore(client), logger: logger)
+    let leases = LeaseKeeper(epochs, leaseMilliseconds: limits.leaseMilliseconds, logger: logger)
+    let publisher = SnapshotPublisher(
+        client,
+        keys: keys,
+        installation: installation,
+        registry: registry,
+        logger: logger
+    )
+    let authority = LinkAuthority(installation.authority)
+    let service = LinkService(
+        services: LinkServices(
+            limits: limits,
+            namespaces: NamespaceStore(client),
+            instances: InstanceStore(client),
+            epochs: epochs,
+            keys: keys,
+            ingest: ingest,
+            leases: leases,
+            publisher: publisher,
+            registry: registry,
+            tools: ToolCatalogue(store: ConfigurationStore(client), logger: logger),
+            authority: authority,
+            logger: logger
+        )
+    )
+    let loops = EventLoops(count: 1)
+    let link = try await LinkListener(
+        host: settings.linkListen.host,
+        port: settings.linkListen.port,
+        loops: loops,
+        admitting: .certified,
+        authority: authority,
+        server: service.sessionServer(),
+        logger: logger
+    ) { registry.tell(.end(code: "draining", retryAfterMilliseconds: 100)) }
+    let enrolment = try await LinkListener(
+        host: settings.enrolmentListen.host,
+        port: settings.enrolmentListen.port,
+        loops: loops,
+        admitting: .anybody,
+        authority: authority,
+        server: service.enrolmentServer(),
+        logger: logger
+    )
+    try settings.announce(link: link.port, enrolment: enrolment.port, installation)
+    logger.info(
+        "control is listening",
+        metadata: [
+            "ostiary.link.port": "\(link.port)", "ostiary.enrolment.port": "\(enrolment.port)",
+        ]
+    )
+    return ControlAssembly(
+        // Ended from the last to the first: listeners stop before what they need.
+        services: [
+            DatabaseService(client: client), ingest, leases, publisher,
+            EpochKeeper(
+                store: epochs,
+                graceMilliseconds: settings.leaseGraceMilliseconds,
+                logger: logger
+            ),
+            enrolment, link,
+        ],
+        linkPort: link.port,
+        enrolmentPort: enrolment.port,
+        installation: installation
+    )
+}
+
+/// A control process before it runs.
+public struct ControlAssembly: Sendable {
+    /// In the order of their start.
+    public let services: [any Service]
+    /// Where proxies connect.
+    public let linkPort: Int
+    /// Where proxies enrol.
+    public let enrolmentPort: Int
+    /// The keys it signs with.
+    public let installation: InstallationKeys
+}
+
+/// Why a process refuses to start.
+public struct StartError: Error, CustomStringConvertible {
+    /// The reason, in a sentence.
+    public let description: String
+}
+
+/// The connections to PostgreSQL as a service: the last to end.
+private struct DatabaseService: Service {
+    let client: PostgresClient
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await client.run() }
+    }
+}
+
+/// What commands do with the database of an installation.
+public struct ControlDatabase: Sendable {
+    /// Its connections.
+    public let client: PostgresClient
+    /// Its keys.
+    public let keys: KeyStore
+
+    /// Applies an import document, relative paths from `folder`; answers whether anything changed.
+    public func apply(document bytes: [UInt8], folder: String) async throws -> Bool {
+        let installation = try await keys.installationKeys(now: SystemClock.now().seconds)
+        let task = Import(
+            client: client,
+            keys: keys,
+            developmentIssuer: try DevelopmentIssuer(installation),
+            folder: folder
+        )
+        return try await task.apply(ImportDocument(parsing: bytes))
+    }
+
+    /// A one-time token, valid for an hour, that enrols `instance` into a namespace, which is made
+    /// if need be.
+    public func enrolmentToken(
+        namespace: String,
+        instance: String
+    ) async throws -> [UInt8] {
+        let namespace = try await NamespaceStore(client).ensure(NamespaceName(namespace))
+        let token = Array("ost_\(Base64.encode(SecureRandom.bytes(32), .url))".utf8)
+        try await InstanceStore(client).addToken(
+            Secret(token),
+            for: InstanceID(instance),
+            of: namespace.id,
+            lifetimeSeconds: 3600
+        )
+        return token
+    }
+
+    /// A token of the development issuer, for a namespace that is there.
+    public func developmentToken(
+        namespace: String,
+        subject: String,
+        audience: String,
+        lifetimeSeconds: Int64
+    ) async throws -> [UInt8] {
+        _ = try await self.namespace(NamespaceName(namespace))
+        let now = SystemClock.now().seconds
+        let issuer = try DevelopmentIssuer(try await keys.installationKeys(now: now))
+        return try issuer.mint(
+            subject: Text(subject),
+            audience: Text(audience),
+            lifetimeSeconds: lifetimeSeconds,
+            now: now
+        )
+    }
+
+    /// The namespace of this name, which must be there.
+    public func namespace(_ name: NamespaceName) async throws -> Namespace {
+        guard let namespace = try await NamespaceStore(client).find(name) else {
+            throw StoreError.namespaceUnknown
+        }
+        return namespace
+    }
+}
+
+/// Runs `body` with connections that end with it.
+public func withDatabase<Value: Sendable>(
+    _ settings: ControlSettings,
+    logger: Logger,
+    _ body: (ControlDatabase) async throws -> Value
+) async throws -> Value {
+    let client = try settings.client(logger: logger)
+    let keys = try KeyStore(client, keyEncryptionKey: settings.keyEncryptionKey)
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { await client.run() }
+        defer { group.cancelAll() }
+        return try await body(ControlDatabase(client: client, keys: keys))
+    }
+}
+
+/// Applies what is pending of the migrations; answers their names.
+public func migrate(_ settings: ControlSettings, logger: Logger) async throws -> [String] {
+    let migrator = Migrator(
+        try settings.configuration(),
+        migrations: try Migration.load(folder: settings.migrationsFolder),
+        logger: logger
+    ) { SHA256.digest(of: $0).bytes }
+    return try await migrator.migrate().pending
+}
+
+extension ControlSettings {
+    fileprivate func configuration() throws(PostgresError) -> Configuration {
+        let url = databaseURL.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+        return try Configuration(url, applicationName: "ostiary-control")
+    }
+
+    fileprivate func client(logger: Logger) throws -> PostgresClient {
+        PostgresClient(try configuration(), logger: logger)
+    }
+
+    /// Tells the outside what it cannot know: the ports, and what proxies are to trust.
+    fileprivate func announce(
+        link: Int,
+        enrolment: Int,
+        _ installation: InstallationKeys
+    ) throws {
+        func write(_ text: String, _ path: String) throws(StartError) {
+            try Files.write(Array(text.utf8), to: path, mode: 0o644) { StartError(description: $0) }
+        }
+        if let stateDirectory {
+            let key = try installation.snapshot.verificationKey.pem()
+            try write(installation.authority.certificate.pem, stateDirectory + "/authority.pem")
+            try write(key, stateDirectory + "/snapshot-key.pem")
+        }
+        if let linkPortFile { try write("\(link)\n", linkPortFile) }
+        if let enrolmentPortFile { try write("\(enrolment)\n", enrolmentPortFile) }
+    }
+}
+
+extension ControlDatabase {
+    /// A page of records as lines: their exact bytes, or a summary for people.
+    public func lines(
+        of name: String,
+        after position: Int64,
+        limit: Int,
+        json: Bool
+    ) async throws -> [String] {
+        let page = try await RecordStore(client).page(
+            of: try await namespace(NamespaceName(name)),
+            after: position,
+            limit: limit
+        )
+        return page.map { record in
+            if json { return String(decoding: record.body, as: UTF8.self) }
+            let at = record.position
+            let place = "\(at.instance)/\(at.epoch)/\(at.lane.rawValue)/\(at.n)"
+            let note = record.isAnnotation ? "\tannotation" : ""
+            return "\(record.arrival)\t\(record.time)\t\(place)\t\(record.kind.rawValue)\(note)"
+        }
+    }
+}

@@ -1,0 +1,87 @@
+public import Cryptography
+public import Logging
+public import ServiceRuntime
+
+/// The settings of a control process, read once and checked (docs/reference/settings.md).
+public struct ControlSettings: Sendable {
+    /// Where PostgreSQL is: `OSTIARY_DATABASE_URL`, or a file with it, `OSTIARY_DATABASE_URL_FILE`,
+    /// when it holds a password.
+    public var databaseURL: Secret
+    /// The key-encryption key: `OSTIARY_KEY_FILE`, mode 0600, 64 hexadecimal digits or 32 raw
+    /// bytes.
+    public var keyEncryptionKey: SymmetricKey
+    /// Where proxies connect: `OSTIARY_LINK_LISTEN`, default `127.0.0.1:8443`; port 0 takes a free
+    /// one.
+    public var linkListen: (host: String, port: Int)
+    /// The file that gets the port in use: `OSTIARY_LINK_PORT_FILE`.
+    public var linkPortFile: String?
+    /// Where proxies enrol: `OSTIARY_ENROLMENT_LISTEN`, default `127.0.0.1:8444`; port 0 takes a
+    /// free one.
+    public var enrolmentListen: (host: String, port: Int)
+    /// The file that gets the port in use: `OSTIARY_ENROLMENT_PORT_FILE`.
+    public var enrolmentPortFile: String?
+    /// A folder for what operators hand to proxies: `authority.pem`, `snapshot-key.pem`.
+    ///
+    /// `OSTIARY_STATE_DIRECTORY`.
+    public var stateDirectory: String?
+    /// Where the migrations are: `OSTIARY_MIGRATIONS`, default `migrations`.
+    public var migrationsFolder: String
+    /// The least severe level that is logged: `OSTIARY_LOG_LEVEL`, default `info`.
+    public var logLevel: Logger.Level
+    /// How long an epoch outlives its lease, in milliseconds: `OSTIARY_LEASE_GRACE_MS`, default
+    /// 5000.
+    public var leaseGraceMilliseconds: Int64
+
+    /// Settings for tests and tools; everything else has its default.
+    public init(databaseURL: Secret, keyEncryptionKey: SymmetricKey) {
+        self.databaseURL = databaseURL
+        self.keyEncryptionKey = keyEncryptionKey
+        linkListen = ("127.0.0.1", 0)
+        enrolmentListen = ("127.0.0.1", 0)
+        migrationsFolder = "migrations"
+        logLevel = .info
+        leaseGraceMilliseconds = 5000
+    }
+
+    /// Reads the settings.
+    public init(_ reader: SettingsReader) throws(SettingsError) {
+        if reader.text("database.url.file") != nil {
+            databaseURL = try reader.secretFile("database.url.file")
+        } else {
+            databaseURL = Secret(try reader.requiredText("database.url"))
+        }
+        keyEncryptionKey = try Self.key(try reader.secretFile("key.file"))
+        linkListen = try reader.address("link.listen", default: ("127.0.0.1", 8443))
+        linkPortFile = reader.text("link.port.file")
+        enrolmentListen = try reader.address("enrolment.listen", default: ("127.0.0.1", 8444))
+        enrolmentPortFile = reader.text("enrolment.port.file")
+        stateDirectory = reader.text("state.directory")
+        migrationsFolder = reader.text("migrations") ?? "migrations"
+        guard let level = Logger.Level(rawValue: reader.text("log.level") ?? "info") else {
+            throw SettingsError("OSTIARY_LOG_LEVEL", "is not a level")
+        }
+        logLevel = level
+        leaseGraceMilliseconds = Int64(
+            try reader.integer("lease.grace.ms", default: 5000, in: 0...600_000)
+        )
+    }
+
+    private static func key(_ secret: Secret) throws(SettingsError) -> SymmetricKey {
+        let key = secret.withUnsafeBytes { bytes -> SymmetricKey? in
+            if bytes.count == 32 { return SymmetricKey(bytes) }
+            guard bytes.count == 64 else { return nil }
+            var digits: [UInt8] = []
+            for byte in bytes {
+                guard let value = UInt8(String(UnicodeScalar(byte)), radix: 16) else { return nil }
+                digits.append(value)
+            }
+            return SymmetricKey(
+                stride(from: 0, to: 64, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+            )
+        }
+        guard let key else {
+            throw SettingsError("OSTIARY_KEY_FILE", "must name 64 hexadecimal digits or 32 bytes")
+        }
+        return key
+    }
+}

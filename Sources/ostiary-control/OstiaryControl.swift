@@ -1,0 +1,135 @@
+import ArgumentParser
+import ControlPlane
+import Logging
+import ServiceRuntime
+
+/// The control plane's process, and the commands of whoever installs it.
+@main
+struct OstiaryControl: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ostiary-control",
+        abstract: "The control plane of Ostiary.",
+        discussion: "Settings come from environment variables: docs/reference/settings.md.",
+        subcommands: [
+            Serve.self, Migrate.self, Import.self, EnrolmentToken.self, DevelopmentToken.self,
+            Records.self,
+        ]
+    )
+}
+
+/// The settings, and a logger that writes to standard error.
+func start() throws -> (ControlSettings, Logger) {
+    let settings = try ControlSettings(SettingsReader())
+    Daemon.bootstrapLogging(level: settings.logLevel)
+    return (settings, Logger(label: "ostiary.control"))
+}
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Run the control plane.")
+
+    func run() async throws {
+        let (settings, logger) = try start()
+        try await Daemon.run(assemble(settings, logger: logger).services, logger: logger)
+    }
+}
+
+struct Migrate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Bring the database up to date.")
+
+    func run() async throws {
+        let (settings, logger) = try start()
+        for name in try await migrate(settings, logger: logger) { Output.line(name) }
+    }
+}
+
+struct Import: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Apply a configuration document; applying it again changes nothing."
+    )
+
+    @Argument(help: "The JSON document.")
+    var file: String
+
+    func run() async throws {
+        let (settings, logger) = try start()
+        let bytes = try Files.read(file) { ValidationError($0) }
+        let folder = file.lastIndex(of: "/").map { String(file[..<$0]) } ?? "."
+        let isChanged = try await withDatabase(settings, logger: logger) {
+            try await $0.apply(document: bytes, folder: folder.isEmpty ? "/" : folder)
+        }
+        logger.info(isChanged ? "the configuration was changed" : "the configuration was the same")
+    }
+}
+
+struct EnrolmentToken: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print a one-time token that enrols a proxy."
+    )
+
+    @Option(help: "The namespace; made if it is not there.")
+    var namespace: String
+    @Option(help: "The proxy's name, a label.")
+    var instance: String
+
+    func run() async throws {
+        let (settings, logger) = try start()
+        let token = try await withDatabase(settings, logger: logger) {
+            try await $0.enrolmentToken(
+                namespace: namespace,
+                instance: instance
+            )
+        }
+        Output.line(token)
+    }
+}
+
+struct DevelopmentToken: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print an access token of the development issuer."
+    )
+
+    @Option(help: "The namespace, which must be there.")
+    var namespace: String
+    @Option(help: "The subject's name at the issuer.")
+    var subject: String
+    @Option(help: "The audience of the token.")
+    var audience: String
+    @Option(help: "How long it is valid, in seconds.")
+    var ttl: Int64 = 3600
+
+    func run() async throws {
+        let (settings, logger) = try start()
+        let token = try await withDatabase(settings, logger: logger) {
+            try await $0.developmentToken(
+                namespace: namespace,
+                subject: subject,
+                audience: audience,
+                lifetimeSeconds: ttl
+            )
+        }
+        Output.line(token)
+    }
+}
+
+struct Records: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List records in the order of their arrival."
+    )
+
+    @Option(help: "The namespace.")
+    var namespace: String
+    @Option(help: "How many at most.")
+    var limit = 100
+    @Option(help: "Only what arrived after this position.")
+    var after: Int64 = 0
+    @Flag(help: "The exact bytes of each record, one a line.")
+    var json = false
+
+    func run() async throws {
+        let (settings, logger) = try start()
+        let lines = try await withDatabase(settings, logger: logger) {
+            try await $0.lines(of: namespace, after: after, limit: limit, json: json)
+        }
+        for line in lines { Output.line(line) }
+    }
+}
