@@ -54,9 +54,11 @@ struct ForeignPeerTests {
             try await client.unary("/t.S/Refuse", [])
         }
         await #expect(throws: GRPCStatus.self) { try await client.unary("/t.S/Nothing", []) }
-        await #expect(throws: GRPCStatus(HTTP2Error.deadlineExceeded)) {
+        // Either side may be the first to say so.
+        let late = await #expect(throws: GRPCStatus.self) {
             try await client.unary("/t.S/Hang", [], timeout: .milliseconds(50))
         }
+        #expect(late?.code == .deadlineExceeded)
         let call = try await client.bidirectional("/t.S/Echo")
         for index in 0..<500 {
             try await call.send([UInt8](repeating: 1, count: index))
@@ -235,7 +237,7 @@ enum Tool {
         }
 
         func stop() {
-            if process.isRunning { process.terminate() }
+            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
         }
     }
 

@@ -233,7 +233,8 @@ struct HTTP2LoopbackTests {
         var limits = HTTP2Limits()
         limits.keepAliveInterval = .milliseconds(1)
         limits.keepAliveTimeout = .seconds(20)
-        try await withGRPC(echoServer(), clientLimits: limits) { client, _ in
+        limits.flood.pings = .max
+        try await withGRPC(echoServer(), limits: limits, clientLimits: limits) { client, _ in
             let call = try await client.bidirectional("/t.S/Echo")
             for index in 0..<200 {
                 try await call.send([UInt8(index)])

@@ -1,0 +1,284 @@
+"""Real processes: a private PostgreSQL, ostiary-control, ostiary-proxy, MCP servers. Everything on free loopback ports, in one
+temporary folder, stopped by process id."""
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("OSTIARY_BIN", ROOT / ".build/debug"))
+PYTHON_LEGACY = os.environ.get("OSTIARY_PYTHON_LEGACY", str(ROOT / ".venv-legacy/bin/python"))
+
+POLICIES = """
+@id("AC-3.staff") permit (principal in MCP::Group::"staff", action in MCP::Action::"tools/call", resource);
+@id("AC-6.no-delete") forbid (principal, action, resource == MCP::Tool::"tools/delete_everything");
+@id("AC-3.small-sums") forbid (principal, action == MCP::Action::"tools/add", resource)
+  unless { context.input.a < 1000 };
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, subprocess.CalledProcessError, json.JSONDecodeError):
+            found = condition()
+            if found:
+                return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come in {seconds} s")
+
+
+class Installation:
+    """One Ostiary, from an empty folder."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.processes = {}
+        self.servers = {}
+        self.environment = dict(os.environ, OSTIARY_LOG_LEVEL="info")
+
+    # -- processes --
+
+    def spawn(self, name, *command, **environment):
+        log = open(self.folder / f"{name}.log", "ab")
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={**self.environment, **environment},
+        )
+        log.close()
+        self.processes[name] = process
+        return process
+
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def stop(self, name, how=signal.SIGTERM, seconds=30):
+        process = self.processes.pop(name, None)
+        if process and process.poll() is None:
+            process.send_signal(how)
+            process.wait(seconds)
+        return process
+
+    def control(self, *arguments):
+        done = subprocess.run(
+            [str(BIN / "ostiary-control"), *map(str, arguments)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    # -- life --
+
+    def start(self, only=None, policies=POLICIES):
+        self.policies = policies
+        postgres = self.folder / "postgres"
+        subprocess.run([ROOT / "scripts/postgres", "start", postgres], check=True, timeout=120)
+        url = subprocess.check_output([ROOT / "scripts/postgres", "url", postgres], text=True).strip()
+        (self.folder / "control").mkdir(mode=0o700)
+        key = self.folder / "key"
+        key.write_bytes(os.urandom(32))
+        key.chmod(0o600)
+        self.link_port, self.enrolment_port = free_port(), free_port()
+        self.environment.update(
+            OSTIARY_DATABASE_URL=url,
+            OSTIARY_KEY_FILE=str(key),
+            OSTIARY_LINK_LISTEN=f"127.0.0.1:{self.link_port}",
+            OSTIARY_ENROLMENT_LISTEN=f"127.0.0.1:{self.enrolment_port}",
+            OSTIARY_STATE_DIRECTORY=str(self.folder / "control"),
+            OSTIARY_MIGRATIONS=str(ROOT / "migrations"),
+        )
+        self.database = url
+        self.control("migrate")
+        for name in ("tools", "time") if only is None else ():
+            self.start_server(name, name)
+        self.write_configuration()
+        self.start_control()
+        self.enrol()
+        self.start_proxy()
+        if only is None:
+            self.wait_ready()
+
+    def start_server(self, name, kind=None, python=sys.executable):
+        kind, port, python = self.servers.get(name, (kind, free_port(), python))
+        self.servers[name] = (kind, port, python)
+        self.spawn(f"server-{name}", python, ROOT / "Tests/System/servers.py", kind, port, self.folder / f"{name}.ran")
+        wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, f"server {name}")
+
+    def server_url(self, name):
+        return f"http://127.0.0.1:{self.servers[name][1]}/mcp"
+
+    def write_configuration(self, **changes):
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from jwt.algorithms import ECAlgorithm
+
+        # A foreign issuer, as any OIDC provider would be: its public key is configured, its tokens are made here.
+        self.issuer_key = getattr(self, "issuer_key", None) or ec.generate_private_key(ec.SECP256R1())
+        key = json.loads(ECAlgorithm.to_jwk(self.issuer_key.public_key()))
+        key.update(kid="k1", alg="ES256", use="sig")
+        document = {
+            "namespace": "demo",
+            "trustOnFirstUse": True,
+            "identityProviders": [
+                {"developmentIssuer": True},
+                {
+                    "issuer": "https://idp.example",
+                    "jwks": {"keys": [key]},
+                    "algorithms": ["ES256"],
+                    "tokenTypes": ["at+jwt", "JWT"],
+                },
+            ],
+            "subjects": [
+                {"id": "sub_alice", "issuer": "urn:ostiary:development", "name": "alice", "groups": ["staff"]},
+                {"id": "sub_mallory", "issuer": "urn:ostiary:development", "name": "mallory", "groups": []},
+                {"id": "sub_bob", "issuer": "https://idp.example", "name": "bob", "groups": ["staff"]},
+            ],
+            "servers": [{"name": name, "url": self.server_url(name)} for name in self.servers],
+            "policies": [{"name": "demo.cedar", "source": self.policies}],
+            **changes,
+        }
+        file = self.folder / "configuration.json"
+        file.write_text(json.dumps(document))
+        self.control("import", file)
+
+    def start_control(self):
+        self.spawn("control", BIN / "ostiary-control", "serve")
+        wait_for(
+            lambda: socket.create_connection(("127.0.0.1", self.link_port), 1).close() or True, "control"
+        )
+
+    def enrol(self):
+        self.state = self.folder / "proxy"
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        token = self.folder / "enrolment-token"
+        token.touch(mode=0o600)
+        token.write_text(self.control("enrolment-token", "--namespace", "demo", "--instance", "demo-1"))
+
+    def start_proxy(self):
+        self.proxy_port = getattr(self, "proxy_port", None) or free_port()
+        self.url = f"http://127.0.0.1:{self.proxy_port}"
+        self.spawn(
+            "proxy",
+            BIN / "ostiary-proxy",
+            OSTIARY_LISTEN=f"127.0.0.1:{self.proxy_port}",
+            OSTIARY_CONTROL_ADDRESS=f"127.0.0.1:{self.link_port}",
+            OSTIARY_STATE_DIRECTORY=str(self.state),
+            OSTIARY_ENROLMENT_ADDRESS=f"127.0.0.1:{self.enrolment_port}",
+            OSTIARY_ENROLMENT_TOKEN_FILE=str(self.folder / "enrolment-token"),
+            OSTIARY_AUTHORITY_FILE=str(self.folder / "control/authority.pem"),
+            OSTIARY_PUBLIC_URL=self.url,
+        )
+
+    def wait_ready(self, server="tools", tool="echo"):
+        """Until a list shows a pinned tool: configuration, link, catalogue and pins are all there."""
+        token = self.token("alice", server)
+
+        def listed():
+            status, body = self.post(server, {"method": "tools/list"}, token)
+            return status == 200 and any(t["name"] == tool for t in body["result"]["tools"])
+
+        wait_for(listed, f"tool {tool} of {server}", 60)
+
+    def close(self):
+        for name in list(self.processes):
+            with contextlib.suppress(Exception):
+                self.stop(name, signal.SIGKILL)
+        subprocess.run([ROOT / "scripts/postgres", "stop", self.folder / "postgres"], timeout=60)
+
+    # -- use --
+
+    def resource(self, server):
+        return f"{self.url}/s/{server}/mcp"
+
+    def token(self, subject, server, ttl=3600):
+        return self.control(
+            "development-token", "--namespace", "demo", "--subject", subject,
+            "--audience", self.resource(server), "--ttl", ttl,
+        ).strip()
+
+    def foreign_token(self, server="tools", header=None, key=None, algorithm="ES256", **claims):
+        """A token of the foreign issuer for bob, with whatever is to be wrong with it."""
+        import jwt
+
+        now = int(time.time())
+        payload = {
+            "iss": "https://idp.example",
+            "sub": "bob",
+            "aud": self.resource(server),
+            "client_id": "agent",
+            "jti": os.urandom(8).hex(),
+            "iat": now,
+            "exp": now + 300,
+            **claims,
+        }
+        payload = {name: value for name, value in payload.items() if value is not None}
+        head = {"kid": "k1", "typ": "at+jwt", **(header or {})}
+        return jwt.encode(payload, self.issuer_key if key is None else key or None, algorithm=algorithm, headers=head)
+
+    def post(self, server, message, token, headers=None, modern=True, body=None):
+        """One hand-made message; answers status and JSON body (or text)."""
+        message = {"jsonrpc": "2.0", "id": 1, **message}
+        fields = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        if token:
+            fields["authorization"] = f"Bearer {token}"
+        if modern:
+            params = message.setdefault("params", {})
+            params["_meta"] = {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+                **params.get("_meta", {}),
+            }
+            fields["mcp-protocol-version"] = "2026-07-28"
+            fields["mcp-method"] = message["method"]
+            if message["method"] == "tools/call":
+                fields["mcp-name"] = params.get("name", "")
+        fields.update(headers or {})
+        data = body if body is not None else json.dumps(message).encode()
+        request = urllib.request.Request(self.resource(server), data, fields)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                status, raw, self.last_headers = response.status, response.read(), response.headers
+        except urllib.error.HTTPError as error:
+            status, raw, self.last_headers = error.code, error.read(), error.headers
+        try:
+            return status, json.loads(raw)
+        except ValueError:
+            return status, raw.decode(errors="replace")
+
+    def call(self, server, tool, arguments, token, **more):
+        return self.post(server, {"method": "tools/call", "params": {"name": tool, "arguments": arguments}}, token, **more)
+
+    def ran(self, server):
+        """What the server executed, by its own word."""
+        file = self.folder / f"{server}.ran"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def sql(self, query):
+        done = subprocess.run(
+            ["psql", "-At", "-F", "\t", self.database, "-c", query], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, done.stderr
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def records(self, where="true"):
+        rows = self.sql(f"select convert_from(body, 'UTF8') from record where {where} order by position")
+        return [json.loads(row[0]) for row in rows]

@@ -1,0 +1,203 @@
+"""What fails around a call, and what is left of it: nothing lost, nothing doubled, nothing that hangs."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from installation import ROOT, Installation, free_port, wait_for
+
+
+def outcome_of_last_call(ostiary):
+    """End and code of the newest intent's outcome."""
+    intent = ostiary.records("kind = 'intent'")[-1]
+
+    def found():
+        return ostiary.sql(
+            "select c.outcome, coalesce(r.code, '') from call_outcome c join record r on "
+            "(r.instance, r.kind, r.n) = (c.outcome_instance, 'outcome', c.outcome_n) "
+            f"where c.epoch = {intent['epoch']} and c.intent_n = {intent['n']} and not r.annotation"
+        )
+
+    return tuple(wait_for(found, "the outcome")[-1])
+
+
+class Liar:
+    """An HTTP server that speaks MCP honestly until it is asked to run a tool."""
+
+    def __init__(self, port, lie):
+        self.lie = lie
+        self.listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.answer, args=(connection,), daemon=True).start()
+
+    def answer(self, connection):
+        with connection:
+            stream = connection.makefile("rb")
+            while line := stream.readline():
+                length = 0
+                while (header := stream.readline().strip()):
+                    name, _, value = header.partition(b":")
+                    if name.lower() == b"content-length":
+                        length = int(value)
+                message = json.loads(stream.read(length))
+                if message["method"] == "tools/call":
+                    connection.sendall(self.lie(message))
+                    return
+                result = {
+                    "server/discover": {
+                        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+                        "ttlMs": 0, "cacheScope": "private",
+                    },
+                    "tools/list": {
+                        "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
+                        "tools": [{"name": "lie", "inputSchema": {"type": "object"}}],
+                    },
+                }[message["method"]]
+                body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode()
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+                )
+
+    def close(self):
+        self.listener.close()
+
+
+def http(body, length=None, type=b"application/json", status=b"200 OK"):
+    return b"HTTP/1.1 %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (
+        status, type, len(body) if length is None else length, body,
+    )
+
+
+LIES = {
+    "closes without a word": (lambda m: b"", "upstream_lost"),
+    "closes in the middle of the answer": (lambda m: http(b'{"jsonrpc":"2.0",', length=500), "upstream_invalid"),
+    "says two lengths": (lambda m: b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}", "upstream_invalid"),
+    "answers somebody else's question": (lambda m: http(b'{"jsonrpc":"2.0","id":"other","result":{"resultType":"complete","content":[]}}'), "upstream_invalid"),
+    "answers with duplicate keys": (lambda m: http(b'{"jsonrpc":"2.0","id":%s,"result":{},"result":{}}' % json.dumps(m["id"]).encode()), "upstream_invalid"),
+    "ends its event stream without an answer": (lambda m: http(b"event: message\ndata: {}\n", type=b"text/event-stream"), "upstream_lost"),
+    "answers 500": (lambda m: http(b"oops", type=b"text/plain", status=b"500 No"), "upstream_invalid"),
+    "wants the client to log in elsewhere": (
+        lambda m: b'HTTP/1.1 401 No\r\nwww-authenticate: Bearer resource_metadata="https://evil.example"\r\ncontent-length: 0\r\n\r\n',
+        "upstream_unreachable",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_server_that_lies_is_told_as_such_and_recorded(ostiary, name):
+    lie, code = LIES[name]
+    port = free_port()
+    liar = Liar(port, lie)
+    server = f"liar-{list(LIES).index(name)}"
+    ostiary.servers[server] = ("liar", port, None)
+    try:
+        ostiary.write_configuration()
+        ostiary.wait_ready(server, "lie")
+        status, body = ostiary.call(server, "lie", {}, ostiary.token("alice", server))
+        assert status == 200 and body["result"]["isError"] is True
+        assert body["result"]["_meta"]["ostiary/decision"]["code"] == code
+        assert "evil" not in json.dumps(body) and "www-authenticate" not in ostiary.last_headers
+        assert outcome_of_last_call(ostiary)[1] == code
+    finally:
+        liar.close()
+        del ostiary.servers[server]
+
+
+def test_a_server_that_is_down_is_reported_as_not_forwarded(ostiary, alice):
+    ostiary.stop("server-tools")
+    try:
+        status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
+        assert status == 200 and body["result"]["isError"] is True
+        assert body["result"]["_meta"]["ostiary/decision"]["code"] == "upstream_unreachable"
+        assert outcome_of_last_call(ostiary) == ("not_forwarded", "upstream_unreachable")
+    finally:
+        ostiary.start_server("tools")
+    assert ostiary.call("tools", "echo", {"text": "x"}, alice)[0] == 200
+
+
+def test_a_slow_call_becomes_a_stream_and_ends_well(ostiary, alice):
+    status, body = ostiary.call("tools", "slow", {"seconds": 3}, alice)
+    assert status == 200
+    assert ostiary.last_headers["content-type"] == "text/event-stream"
+    assert body.startswith(": ") and '"text":"done"' in body
+
+
+def test_a_client_that_goes_away_leaves_an_outcome(ostiary, alice):
+    url = ostiary.resource("tools")
+    message = {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "slow", "arguments": {"seconds": 2}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}},
+    }
+    body = json.dumps(message)
+    with socket.create_connection(("127.0.0.1", ostiary.proxy_port)) as client:
+        client.sendall(
+            (
+                f"POST /s/tools/mcp HTTP/1.1\r\nhost: {url.split('/')[2]}\r\nauthorization: Bearer {alice}\r\n"
+                "content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
+                "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: slow\r\n"
+                f"content-length: {len(body)}\r\n\r\n{body}"
+            ).encode()
+        )
+        before = len(ostiary.ran("tools"))
+        wait_for(lambda: len(ostiary.ran("tools")) > before or before, "the call")
+        time.sleep(0.3)
+    assert outcome_of_last_call(ostiary) == ("failed", "cancelled")
+
+
+def test_with_the_control_plane_away_calls_are_refused_in_time_and_nothing_is_forwarded(ostiary, alice):
+    ostiary.stop("control", signal.SIGKILL)
+    before = len(ostiary.ran("tools"))
+    try:
+        for _ in range(3):
+            started = time.monotonic()
+            status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
+            took = time.monotonic() - started
+            assert status == 200 and body["result"]["isError"] is True
+            assert body["result"]["_meta"]["ostiary/decision"] == {"code": "record_unavailable", "retry": "afterBackoff"}
+            assert took < 10, "the budget is a second; this bound is for slow machines"
+        assert len(ostiary.ran("tools")) == before
+    finally:
+        ostiary.start_control()
+    wait_for(lambda: not ostiary.call("tools", "echo", {"text": "x"}, alice)[1]["result"].get("isError"), "recovery")
+
+
+def test_a_restart_of_postgresql_loses_nothing(ostiary, alice):
+    folder = ostiary.folder / "postgres"
+    subprocess.run([ROOT / "scripts/postgres", "stop", folder], check=True, timeout=60)
+    before = len(ostiary.ran("tools"))
+    try:
+        status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
+        assert body["result"]["_meta"]["ostiary/decision"]["code"] == "record_unavailable"
+        assert len(ostiary.ran("tools")) == before
+    finally:
+        subprocess.run([ROOT / "scripts/postgres", "start", folder], check=True, timeout=60)
+    wait_for(lambda: not ostiary.call("tools", "echo", {"text": "x"}, alice)[1]["result"].get("isError"), "recovery")
+    # What was refused meanwhile is on record all the same: it was owed.
+    wait_for(lambda: ostiary.sql("select count(*) from record where code = 'record_unavailable'")[0][0] != "0", "the refusal")
+
+
+def test_a_graceful_stop_lets_the_call_in_hand_end(ostiary, alice):
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(ostiary.call("tools", "slow", {"seconds": 1.5}, alice)))
+    before = len(ostiary.ran("tools"))
+    caller.start()
+    wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
+    process = ostiary.stop("proxy")
+    caller.join()
+    assert process.returncode == 0
+    assert answers[0][0] == 200 and '"text":"done"' in json.dumps(answers[0][1]).replace('": "', '":"')
+    ostiary.start_proxy()
+    ostiary.wait_ready()
+    assert outcome_of_last_call(ostiary)[0] in ("succeeded", "unknown")

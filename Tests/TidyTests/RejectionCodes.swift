@@ -1,0 +1,7 @@
+import GatewayModel
+
+enum RejectionCodes {
+    static var all: [String] {
+        Rejection.Code.allCases.map(\.rawValue)
+    }
+}
