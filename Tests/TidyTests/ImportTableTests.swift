@@ -76,7 +76,8 @@ import Testing
         where Self.pureTargets.contains(file.target) {
             var excess = file.imports.intersection(Self.impure)
             if file.target == "ControlProtocol" {
-                excess.remove("FoundationEssentials")  // Only for Data, the type of protobuf's bytes fields.
+                // Only for Data, the type of protobuf's bytes fields.
+                excess.remove("FoundationEssentials")
             }
             #expect(
                 excess.isEmpty,
