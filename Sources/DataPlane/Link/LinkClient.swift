@@ -61,9 +61,12 @@ actor LinkClient: Service {
     private var isStopping = false
     private var connection: HTTP2ClientConnection?
     private var ticker: RepeatedTask?
+    private var hasFlushTimer = false
 
-    /// How often the session's clock ticks: as often as its shortest bound asks for.
-    private static let tickMilliseconds: Int64 = 2
+    /// How often the session's clock ticks when nothing waits.
+    private static let tickInterval: TimeAmount = .milliseconds(20)
+    /// When it ticks because a record waits for company: `ProxySession.Limits.batchDelayMilliseconds`.
+    private static let batchDelay: TimeAmount = .milliseconds(2)
     private static let sessionPath = "/ostiary.control.v1.Link/Session"
 
     init(
@@ -96,9 +99,7 @@ actor LinkClient: Service {
         case .refused(let reason):
             return .unavailable(reason: reason.rawValue)
         case .admitted(let n, let batch):
-            if let batch {
-                send(batch)
-            }
+            sendOrFlushLater(batch)
             return await withCheckedContinuation { waiting[n] = $0 }
         }
     }
@@ -117,9 +118,7 @@ actor LinkClient: Service {
         case .refused:
             return false
         case .admitted(_, let batch):
-            if let batch {
-                send(batch)
-            }
+            sendOrFlushLater(batch)
             return true
         }
     }
@@ -167,10 +166,20 @@ actor LinkClient: Service {
         return record
     }
 
-    private func send(_ batch: WireAppend) {
-        var message = WireProxyMessage()
-        message.append = batch
-        send(message)
+    private func sendOrFlushLater(_ batch: WireAppend?) {
+        if let batch {
+            var message = WireProxyMessage()
+            message.append = batch
+            send(message)
+        } else if !hasFlushTimer {
+            hasFlushTimer = true
+            executor.loop.scheduleTask(in: Self.batchDelay) {
+                self.assumeIsolated { link in
+                    link.hasFlushTimer = false
+                    link.tick()
+                }
+            }
+        }
     }
 
     private func send(_ message: WireProxyMessage) {
@@ -255,8 +264,10 @@ actor LinkClient: Service {
     }
 
     private func startClock() {
-        let interval = TimeAmount.milliseconds(Self.tickMilliseconds)
-        ticker = executor.loop.scheduleRepeatedTask(initialDelay: .zero, delay: interval) { _ in
+        ticker = executor.loop.scheduleRepeatedTask(
+            initialDelay: .zero,
+            delay: Self.tickInterval
+        ) { _ in
             self.assumeIsolated { $0.tick() }
         }
     }

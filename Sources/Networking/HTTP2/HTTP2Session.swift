@@ -65,12 +65,21 @@ final class HTTP2StreamState {
         self.id = id
     }
 
+    /// Counted up with every change that a reader or writer may wait for, whether or not one waits.
+    ///
+    /// Whoever is about to wait compares with what it saw before it looked: news that came in between is not
+    /// slept through.
+    private(set) var readerNews: UInt64 = 0
+    private(set) var writerNews: UInt64 = 0
+
     /// A wait that is over: someone else must look at the fields.
     func wakeReader() {
+        readerNews &+= 1
         reader.take()?.resume()
     }
 
     func wakeWriter() {
+        writerNews &+= 1
         writer.take()?.resume()
     }
 

@@ -53,9 +53,10 @@ public actor HTTP2Stream {
     public func responseHead() async throws(HTTP2Error) -> HTTP2Headers {
         while true {
             let state = self.state
+            let seen = state.readerNews
             if let head = state.head { return head }
             if let failure = state.failure { throw failure }
-            try await waitAsReader()
+            try await waitAsReader(since: seen)
         }
     }
 
@@ -84,6 +85,7 @@ public actor HTTP2Stream {
     ) async throws(HTTP2Error) -> Value? {
         while true {
             let (connection, state) = (self.connection, self.state)
+            let seen = state.readerNews
             if state.inbound.readableBytes > 0, let value = parser(&state.inbound) {
                 connection.acknowledge(state, keeping: state.inbound.readableBytes)
                 compact(&state.inbound)
@@ -97,7 +99,7 @@ public actor HTTP2Stream {
             // The reader waits, so what is here counts as taken: a message may be longer than the
             // window.
             connection.acknowledge(state, keeping: 0)
-            try await waitAsReader()
+            try await waitAsReader(since: seen)
         }
     }
 
@@ -136,9 +138,10 @@ public actor HTTP2Stream {
         let limit = try enqueue(encode)
         while true {
             let state = self.state
+            let seen = state.writerNews
             if let failure = state.failure { throw failure }
             if state.outbound.readableBytes <= limit { return }
-            try await waitAsWriter()
+            try await waitAsWriter(since: seen)
         }
     }
 
@@ -195,7 +198,11 @@ public actor HTTP2Stream {
     func closed() async {
         let state = self.state
         if state.isClosed || state.failure != nil { return }
-        await wait({ $0.closeWaiter = $1 }, { $0.wakeCloseWaiter() })
+        await wait(
+            { $0.closeWaiter = $1 },
+            unless: { $0.isClosed || $0.failure != nil },
+            { $0.wakeCloseWaiter() }
+        )
     }
 
     // MARK: Waiting
@@ -204,20 +211,21 @@ public actor HTTP2Stream {
     // before: the 6.3.1 optimiser keeps what it loaded through such a copy across the suspension
     // (seen in release builds).
 
-    private func waitAsReader() async throws(HTTP2Error) {
+    private func waitAsReader(since seen: UInt64) async throws(HTTP2Error) {
         if state.reader != nil { throw .invalidUse }
-        await wait({ $0.reader = $1 }, { $0.wakeReader() })
+        await wait({ $0.reader = $1 }, unless: { $0.readerNews != seen }, { $0.wakeReader() })
         if Task.isCancelled { throw .cancelled }
     }
 
-    private func waitAsWriter() async throws(HTTP2Error) {
+    private func waitAsWriter(since seen: UInt64) async throws(HTTP2Error) {
         if state.writer != nil { throw .invalidUse }
-        await wait({ $0.writer = $1 }, { $0.wakeWriter() })
+        await wait({ $0.writer = $1 }, unless: { $0.writerNews != seen }, { $0.wakeWriter() })
         if Task.isCancelled { throw .cancelled }
     }
 
     private func wait(
         _ set: (HTTP2StreamState, UnsafeContinuation<Void, Never>) -> Void,
+        unless hasNews: (HTTP2StreamState) -> Bool,
         _ wake: @escaping @Sendable (HTTP2StreamState) -> Void
     ) async {
         let (parts, loop) = (self.parts, execution.loop)
@@ -225,7 +233,7 @@ public actor HTTP2Stream {
             await withUnsafeContinuation { continuation in
                 // `self` keeps this closure on the loop, and so the cancellation comes before or
                 // after it.
-                if Task.isCancelled {
+                if Task.isCancelled || hasNews(self.state) {
                     continuation.resume()
                 } else {
                     set(self.state, continuation)
