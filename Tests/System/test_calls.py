@@ -147,7 +147,7 @@ BAD_TOKENS = {
     "of another type": (dict(header={"typ": "logout+jwt"}), "type_refused"),
     "with a critical extension": (dict(header={"crit": ["b64"], "b64": True}), "header_forbidden"),
     "signed with a guessable secret": (dict(algorithm="HS256", key="public"), "algorithm_refused"),
-    "not signed": (dict(algorithm="none", key=""), "algorithm_refused"),
+    "not signed": (dict(algorithm="none", key=""), "token_malformed"),
 }
 
 

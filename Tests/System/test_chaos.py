@@ -34,6 +34,12 @@ def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation)
     installation.stop("server-tools", signal.SIGKILL)
     installation.environment["CHECK_DATABASE"] = installation.database
     installation.start_server("tools")
+    # Commits take 30 ms from here on: a call that did not wait for its own would be at the server before it.
+    installation.sql(
+        "create function slow() returns trigger language plpgsql as "
+        "$$ begin perform pg_sleep(0.03); return null; end $$; "
+        "create trigger slow before insert on record for each statement execute function slow()"
+    )
     token = installation.token("alice", "tools")
     seed = int(os.environ.get("OSTIARY_FUZZ_SEED", time.time_ns() % 1_000_000))
     print(f"seed {seed}")
