@@ -1,5 +1,5 @@
 public import GatewayModel
-public import JSON
+import JSON
 
 /// The lanes in which one instance numbers its records, each densely from 1.
 ///

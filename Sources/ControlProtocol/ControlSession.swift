@@ -1,4 +1,4 @@
-public import GatewayModel
+import GatewayModel
 
 /// The control plane's end of the link with one proxy process.
 ///

@@ -1,4 +1,4 @@
-public import GatewayModel
+import GatewayModel
 
 /// The records of one lane that are not acknowledged, in order, and how far they have been sent.
 ///

@@ -1,4 +1,4 @@
-public import GatewayModel
+import GatewayModel
 public import Logging
 public import ServiceRuntime
 

@@ -12,6 +12,13 @@ extension ResponseBuilder {
         switch rejection.code {
         case .toolUnknown:
             error(RPCError(.invalidParams, "Unknown tool"))
+        case .messageInvalid:
+            error(
+                RPCError(
+                    .headerMismatch,
+                    "Header mismatch: Mcp-Param headers do not equal the arguments"
+                )
+            )
         case .internalError:
             error(RPCError(.internalError, "Internal error"))
         default:

@@ -30,6 +30,8 @@ struct ToolCallPipeline {
         let id: RequestID
         /// What the client asked progress to be reported under.
         let progressToken: ProgressToken?
+        /// The headers that mirror arguments, in the revision that has them.
+        let mirror: RequestHeaders?
         /// The server's session that the client's own session holds.
         let session: Text?
         var facts: CallFacts
@@ -44,6 +46,11 @@ struct ToolCallPipeline {
         let body: [UInt8]
         let end: CallOutcome.End
         let code: Rejection.Code?
+
+        /// What HTTP says, unless a stream has begun: a message that contradicts itself is 400, everything else is in band.
+        var httpStatus: Int {
+            code == .messageInvalid ? 400 : 200
+        }
     }
 
     /// Runs the call and records it: a refusal when it stopped before its intent, else exactly one outcome.
@@ -81,6 +88,7 @@ struct ToolCallPipeline {
     ) async throws(Rejection) -> Release {
         let tool = try await resolve(&call)
         let decision = try decide(call, tool)
+        try agree(call, tool)
         let permit = try enforce(decision)
         let recorded = try await recordIntent(
             permit,
@@ -150,6 +158,20 @@ struct ToolCallPipeline {
             throw Rejection(.toolUnknown, "the tool is hidden from the caller", decision: decision)
         }
         return decision
+    }
+
+    /// The headers that mirror arguments say what the arguments say (row 13 of the ladder).
+    ///
+    /// Only here, since whoever may not know a tool must not learn its schema from a mismatch.
+    private func agree(_ call: Call, _ tool: ToolCatalogue.Tool) throws(Rejection) {
+        guard let mirror = call.mirror else {
+            return
+        }
+        do throws(LadderRefusal) {
+            try tool.mirrored.check(mirror, arguments: call.arguments, id: call.id)
+        } catch {
+            throw Rejection(.messageInvalid, Text(error.reason.rawValue))
+        }
     }
 
     private func policyFacts(_ call: Call, definitionPinned: Bool) -> PolicyDecisionPoint.Facts {

@@ -1,5 +1,5 @@
-public import Cedar
-public import GatewayModel
+import Cedar
+import GatewayModel
 public import JSON
 
 /// The policies of one numbered release, compiled.

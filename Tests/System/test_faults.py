@@ -61,7 +61,8 @@ class Liar:
                     },
                     "tools/list": {
                         "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
-                        "tools": [{"name": "lie", "inputSchema": {"type": "object"}}],
+                        "tools": [{"name": "lie", "inputSchema": {
+                            "type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}}],
                     },
                 }[message["method"]]
                 body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode()
@@ -112,6 +113,26 @@ def test_a_server_that_lies_is_told_as_such_and_recorded(ostiary, name):
     finally:
         liar.close()
         del ostiary.servers[server]
+
+
+def test_headers_that_mirror_arguments_must_say_the_same(ostiary):
+    seen, port = [], free_port()
+    liar = Liar(port, lambda m: seen.append(m) or http(
+        json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": {"resultType": "complete", "content": []}}).encode()))
+    ostiary.servers["mirror"] = ("liar", port, None)
+    try:
+        ostiary.write_configuration()
+        ostiary.wait_ready("mirror", "lie")
+        token = ostiary.token("alice", "mirror")
+        for headers in ({}, {"mcp-param-region": "us"}, {"mcp-param-region": "=?base64?x?="}):
+            status, body = ostiary.call("mirror", "lie", {"region": "eu"}, token, headers=headers)
+            assert (status, body["error"]["code"]) == (400, -32020)
+        assert seen == []
+        status, body = ostiary.call("mirror", "lie", {"region": "eu"}, token, headers={"mcp-param-region": "eu"})
+        assert status == 200 and len(seen) == 1
+    finally:
+        liar.close()
+        del ostiary.servers["mirror"]
 
 
 def test_a_server_that_is_down_is_reported_as_not_forwarded(ostiary, alice):

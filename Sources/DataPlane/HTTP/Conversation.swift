@@ -17,6 +17,7 @@ struct Conversation {
     let caller: Caller
     let server: UpstreamServer
     let exchange: HTTPExchange
+    let headers: RequestHeaders
 
     private var link: LinkClient {
         endpoint.link
@@ -311,6 +312,7 @@ struct Conversation {
             meta: request.params?["_meta"],
             id: request.id,
             progressToken: token,
+            mirror: request.era == .modern ? headers : nil,
             session: session?.upstreamSession,
             facts: facts,
             answer: answer,
@@ -325,7 +327,7 @@ struct Conversation {
         )
         let pipeline = ToolCallPipeline(view: view, link: link, executor: connection.executor)
         let release = await pipeline.handle(call)
-        exchange.finish(release.body)
+        exchange.finish(release.body, status: release.httpStatus)
     }
 
     private var owner: UpstreamServer.SessionOwner {

@@ -110,11 +110,11 @@ final class HTTPExchange {
     }
 
     /// Sends the final message: in one piece, or as the last event of the stream.
-    func finish(_ json: [UInt8]) {
+    func finish(_ json: [UInt8], status: Int) {
         timer?.cancel()
         isAnswered = true
         guard isStreaming else {
-            return answer(status: 200, json: json)
+            return answer(status: status, json: json)
         }
         let event = SSEWriter.message(json)
         connection.assumeIsolated { connection in

@@ -156,7 +156,8 @@ struct MCPEndpoint: Sendable {
             view: view,
             caller: caller,
             server: upstream,
-            exchange: exchange
+            exchange: exchange,
+            headers: headers
         )
         await conversation.handle(message, facts, on: connection)
     }

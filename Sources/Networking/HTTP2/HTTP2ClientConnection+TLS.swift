@@ -1,5 +1,5 @@
 public import Cryptography
-public import NIOCore
+import NIOCore
 import NIOPosix
 
 extension HTTP2ClientConnection {
