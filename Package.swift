@@ -158,6 +158,13 @@ let package = Package(
                 "PostgresTestSupport", "ServiceRuntime", lifecycle, logging, nioCore, protobuf,
             ]
         ),
+        tests(
+            "DataPlaneTests",
+            [
+                "DataPlane", "Cedar", "Cryptography", "GatewayModel", "JSON", "MCPProtocol",
+                "Networking", nioCore,
+            ]
+        ),
         tests("TidyTests", ["GatewayModel"]),
     ]
 )
