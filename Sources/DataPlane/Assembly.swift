@@ -38,11 +38,13 @@ public enum DataPlane {
         )
         // One loop for the link; with a single loop a call never changes threads on its way.
         let executor = loops.executors[0]
-        let link = try LinkClient(
+        let link = LinkClient(
             settings: LinkClient.Settings(
                 host: settings.control.host,
                 port: settings.control.port,
                 identity: identity,
+                stateDirectory: settings.stateDirectory,
+                renewalSeconds: Int64(settings.renewalSeconds),
                 softwareVersion: "0.1.0"
             ),
             executor: executor,

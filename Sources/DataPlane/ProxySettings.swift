@@ -12,6 +12,8 @@ public struct ProxySettings: Sendable {
     public var control: (host: String, port: Int)
     /// Where key and certificate live.
     public var stateDirectory: String
+    /// How long before its end the certificate is renewed, in seconds.
+    public var renewalSeconds: Int
     /// How to come by key and certificate when there are none.
     var enrolment: Enrolment.Settings?
     /// Event loops, one core each.
@@ -29,6 +31,7 @@ public struct ProxySettings: Sendable {
         publicURL = reader.text("public.url")
         control = try reader.address("control.address", default: ("127.0.0.1", 8443))
         stateDirectory = try reader.requiredText("state.directory")
+        renewalSeconds = try reader.integer("renewal.seconds", default: 43_200, in: 60...604_800)
         if let authorityFile = reader.text("authority.file"),
             reader.text("enrolment.token.file") != nil
         {

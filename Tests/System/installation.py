@@ -173,7 +173,7 @@ class Installation:
         token.touch(mode=0o600)
         token.write_text(self.control("enrolment-token", "--namespace", "demo", "--instance", "demo-1"))
 
-    def start_proxy(self):
+    def start_proxy(self, **environment):
         self.proxy_port = getattr(self, "proxy_port", None) or free_port()
         self.url = f"http://127.0.0.1:{self.proxy_port}"
         self.spawn(
@@ -186,6 +186,7 @@ class Installation:
             OSTIARY_ENROLMENT_TOKEN_FILE=str(self.folder / "enrolment-token"),
             OSTIARY_AUTHORITY_FILE=str(self.folder / "control/authority.pem"),
             OSTIARY_PUBLIC_URL=self.url,
+            **environment,
         )
 
     def wait_ready(self, server="tools", tool="echo"):

@@ -222,3 +222,16 @@ def test_a_graceful_stop_lets_the_call_in_hand_end(ostiary, alice):
     ostiary.start_proxy()
     ostiary.wait_ready()
     assert outcome_of_last_call(ostiary)[0] in ("succeeded", "unknown")
+
+
+def test_a_certificate_is_renewed_before_it_ends_and_the_next_link_uses_it(ostiary, alice):
+    certificate = ostiary.state / "proxy.crt"
+    before = certificate.read_text()
+    ostiary.stop("proxy")
+    # More than a day ahead of its end: at once.
+    ostiary.start_proxy(OSTIARY_RENEWAL_SECONDS="100000")
+    wait_for(lambda: certificate.read_text() != before, "the renewal")
+    ostiary.stop("proxy")
+    ostiary.start_proxy()
+    ostiary.wait_ready()
+    assert ostiary.call("tools", "echo", {"text": "renewed"}, alice)[0] == 200

@@ -39,6 +39,10 @@ actor LinkClient: Service {
         var host: String
         var port: Int
         var identity: ProxyIdentity
+        /// Where a renewed certificate is written.
+        var stateDirectory: String
+        /// How long before its end the certificate is renewed.
+        var renewalSeconds: Int64
         var softwareVersion: String
     }
 
@@ -51,7 +55,7 @@ actor LinkClient: Service {
     private let state: GatewayState
     private let applier: SnapshotApplier
     private let logger: Logger
-    private let tls: TLSContext
+    private var identity: ProxyIdentity
     private var session: ProxySession
     private var waiting: [UInt64: CheckedContinuation<IntentVerdict, Never>] = [:]
     private var outbox: [WireProxyMessage] = []
@@ -67,6 +71,8 @@ actor LinkClient: Service {
     private static let tickInterval: TimeAmount = .milliseconds(20)
     /// When it ticks because a record waits for company: `ProxySession.Limits.batchDelayMilliseconds`.
     private static let batchDelay: TimeAmount = .milliseconds(2)
+    /// How often the certificate's end is looked at.
+    private static let renewalPause: Duration = .seconds(60)
     private static let sessionPath = "/ostiary.control.v1.Link/Session"
 
     init(
@@ -75,13 +81,13 @@ actor LinkClient: Service {
         state: GatewayState,
         applier: SnapshotApplier,
         logger: Logger
-    ) throws {
+    ) {
         self.settings = settings
         self.executor = executor
         self.state = state
         self.applier = applier
         self.logger = logger
-        tls = try settings.identity.tlsContext()
+        identity = settings.identity
         session = ProxySession(
             bootID: SecureRandom.bytes(16),
             softwareVersion: settings.softwareVersion,
@@ -131,7 +137,7 @@ actor LinkClient: Service {
             intent.epoch == session.epoch
             ? nil
             : AuditRecord.Intent.Owner(
-                instance: settings.identity.instance,
+                instance: identity.instance,
                 epoch: intent.epoch,
                 lane: .committed
             )
@@ -146,8 +152,8 @@ actor LinkClient: Service {
 
     private func record(_ draft: RecordDraft, numbered number: RecordedNumber) -> WireRecord {
         let position = RecordPosition(
-            namespace: settings.identity.namespace,
-            instance: settings.identity.instance,
+            namespace: identity.namespace,
+            instance: identity.instance,
             epoch: number.epoch,
             lane: .committed,
             n: number.n
@@ -315,8 +321,8 @@ actor LinkClient: Service {
                 host: settings.host,
                 port: settings.port,
                 on: executor,
-                tls: tls,
-                verifying: settings.identity.controlName
+                tls: identity.tlsContext(),
+                verifying: identity.controlName
             )
             connection = open
             let client = GRPCClient(open, authority: "ostiary-control", scheme: "https")
@@ -327,8 +333,12 @@ actor LinkClient: Service {
                 await withTaskGroup { group in
                     group.addTask(executorPreference: executor) { await self.write(to: call) }
                     group.addTask(executorPreference: executor) { await self.read(from: call) }
+                    group.addTask(executorPreference: executor) {
+                        await self.renew(through: client)
+                    }
                     // Whichever ends first ends the stream.
                     await group.next()
+                    group.cancelAll()
                     await open.close()
                     self.writerSignal?.resume()
                     self.writerSignal = nil
@@ -345,6 +355,27 @@ actor LinkClient: Service {
         connection = nil
         // What was waiting stops: the records stay owed, the calls do not wait for a new stream.
         settle(session.lost(now: SystemClock.monotonic())) { .overdue($0) }
+    }
+
+    /// Renews the certificate when its end comes near, as long as there is a stream; the next connection presents it.
+    ///
+    /// The key stays: it never left this machine, and control compares it with nothing.
+    private func renew(through client: GRPCClient) async {
+        while !Task.isCancelled {
+            let left = identity.certificate.notAfter - SystemClock.now().seconds
+            if left < settings.renewalSeconds {
+                do {
+                    identity = try await identity.renewed(
+                        through: client,
+                        stateDirectory: settings.stateDirectory
+                    )
+                    logger.info("certificate renewed")
+                } catch {
+                    logger.error("certificate was not renewed", metadata: ["error": "\(error)"])
+                }
+            }
+            try? await Task.sleep(for: Self.renewalPause)
+        }
     }
 
     private func write(to call: GRPCClientCall) async {

@@ -1,8 +1,12 @@
+import ControlProtocol
 import Cryptography
 import FoundationEssentials
 import GatewayModel
 import JSON
+import NIOCore
+import Networking
 import ServiceRuntime
+import SwiftProtobuf
 
 /// Who this proxy is to control: a private key, a short-lived certificate that names instance and
 /// namespace, the authority that issued it, and the key that signs configurations.
@@ -88,5 +92,41 @@ struct ProxyIdentity: Sendable {
                 applicationProtocols: ["h2"]
             )
         )
+    }
+
+    /// The same identity with a fresh certificate, which is on disk when this returns.
+    func renewed(through client: GRPCClient, stateDirectory: String) async throws -> ProxyIdentity {
+        let request = try CertificateSigningRequest.create(
+            commonName: "ostiary-proxy",
+            alternativeNames: [],
+            key: key
+        )
+        var renew = WireRenewRequest()
+        renew.certificateRequest = Data(request.der)
+        let answer = try await client.unary(
+            "/ostiary.control.v1.Link/Renew",
+            renew.serializedBytes(),
+            timeout: .seconds(10)
+        )
+        let response = try WireRenewResponse(serializedBytes: answer)
+        let renewed = try ProxyIdentity(
+            certificate: Certificate(der: Array(response.certificate)),
+            authority: authority,
+            key: key,
+            snapshotKey: snapshotKey
+        )
+        // Refuses a certificate that is not for our key, and one that names somebody else, before anything is written.
+        _ = try renewed.tlsContext()
+        guard renewed.namespace == namespace, renewed.instance == instance else {
+            throw SettingsError(
+                "OSTIARY_STATE_DIRECTORY",
+                "the renewed certificate names another proxy"
+            )
+        }
+        let path = "\(stateDirectory)/\(FileName.certificate.rawValue)"
+        try Files.write(Array(renewed.certificate.pem.utf8), to: path, mode: 0o644) {
+            SettingsError("OSTIARY_STATE_DIRECTORY", $0)
+        }
+        return renewed
     }
 }
