@@ -96,7 +96,7 @@ class Installation:
         url = subprocess.check_output([ROOT / "scripts/postgres", "url", postgres], text=True).strip()
         (self.folder / "control").mkdir(mode=0o700)
         key = self.folder / "key"
-        key.write_bytes(os.urandom(32))
+        key.write_text(os.urandom(32).hex())
         key.chmod(0o600)
         self.link_port, self.enrolment_port = free_port(), free_port()
         self.environment.update(
