@@ -101,9 +101,11 @@ struct Listener: Service {
             await endpoint.value?.handle(head, on: connection)
         }
         let port = server.addresses.first?.port ?? settings.listen.port
+        let publicURL = settings.publicURL ?? "http://\(settings.listen.host):\(port)"
         endpoint.value = MCPEndpoint(
             settings: MCPEndpoint.Settings(
-                publicURL: settings.publicURL ?? "http://\(settings.listen.host):\(port)",
+                publicURL: publicURL,
+                allowedHosts: PublicHosts.names(publicURL: publicURL, port: port),
                 authorizationServer: settings.authorizationServer
             ),
             state: state,

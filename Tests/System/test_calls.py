@@ -175,6 +175,11 @@ def test_a_page_of_another_origin_is_refused(ostiary, alice):
     assert ostiary.call("tools", "echo", {"text": "x"}, alice, headers={"origin": "https://evil.example"})[0] == 403
 
 
+def test_a_foreign_host_is_refused_and_the_own_names_are_served(ostiary, alice):
+    for host, status in (("evil.example", 421), (f"localhost:{ostiary.proxy_port}", 200), ("localhost:1", 421)):
+        assert ostiary.call("tools", "echo", {"text": "x"}, alice, headers={"host": host})[0] == status
+
+
 def test_a_session_id_of_somebody_else_does_not_exist(ostiary, alice):
     def initialize(token):
         ostiary.post(

@@ -18,6 +18,8 @@ struct MCPEndpoint: Sendable {
     struct Settings: Sendable {
         /// What clients type, without a slash at the end: scheme, host and port of the endpoints.
         var publicURL: String
+        /// `Host` values that are served; anything else is a page that was made to resolve here (DNS rebinding).
+        var allowedHosts: Set<Text>
         /// `Origin` values that are accepted besides none; pages of other origins are refused.
         var allowedOrigins: Set<Text> = []
         /// The issuer that clients are sent to for tokens, if there is one.
@@ -59,6 +61,11 @@ struct MCPEndpoint: Sendable {
         let exchange = HTTPExchange(connection, settings)
         guard let route = Route(head.path) else {
             return exchange.answer(status: 404)
+        }
+        // The codec has seen to it that there is exactly one Host.
+        guard let host = head.fields["host"], settings.allowedHosts.contains(Text(host.string))
+        else {
+            return exchange.answer(status: 421)
         }
         if let origin = head.fields["origin"] {
             guard settings.allowedOrigins.contains(Text(origin.string)) else {
