@@ -53,11 +53,16 @@ struct ToolCallPipeline {
         }
     }
 
+    /// An intent that is durable and has no outcome yet, and since when: the server's time is counted from here.
+    private struct OpenIntent {
+        let number: RecordedNumber
+        let since: MonotonicInstant
+    }
+
     /// Runs the call and records it: a refusal when it stopped before its intent, else exactly one outcome.
     func handle(_ call: Call) async -> Release {
         var call = call
-        var intent: RecordedNumber?
-        let started = SystemClock.monotonic()
+        var intent: OpenIntent?
         let release: Release
         do throws(Rejection) {
             release = try await run(&call, intent: &intent)
@@ -73,18 +78,18 @@ struct ToolCallPipeline {
             // Whether the server acted is known only where nothing was sent.
             let end: CallOutcome.End = error.code == .upstreamUnreachable ? .notForwarded : .failed
             release = Release(body: call.answer.rejection(error), end: end, code: error.code)
-            await close(intent, with: release, since: started)
+            await close(intent, with: release)
             return release
         }
         if let intent {
-            await close(intent, with: release, since: started)
+            await close(intent, with: release)
         }
         return release
     }
 
     private func run(
         _ call: inout Call,
-        intent: inout RecordedNumber?
+        intent: inout OpenIntent?
     ) async throws(Rejection) -> Release {
         let tool = try await resolve(&call)
         let decision = try decide(call, tool)
@@ -99,7 +104,7 @@ struct ToolCallPipeline {
             now: SystemClock.now
         )
         // Point of no return: from here on the intent has exactly one outcome, and `handle` writes it.
-        intent = recorded.number
+        intent = OpenIntent(number: recorded.number, since: SystemClock.monotonic())
         let ending = try await forward(call, tool, spending: recorded)
         return release(ending, for: call)
     }
@@ -297,15 +302,14 @@ struct ToolCallPipeline {
     }
 
     private func close(
-        _ intent: RecordedNumber,
-        with release: Release,
-        since started: MonotonicInstant
+        _ intent: OpenIntent,
+        with release: Release
     ) async {
         var outcome = CallOutcome(time: SystemClock.now(), end: release.end, code: release.code)
-        outcome.upstreamMicroseconds = SystemClock.monotonic().microseconds(since: started)
+        outcome.upstreamMicroseconds = SystemClock.monotonic().microseconds(since: intent.since)
         outcome.result = SHA256.digest(of: release.body)
         outcome.resultBytes = release.body.count
-        await link.recordOutcome(outcome, of: intent)
+        await link.recordOutcome(outcome, of: intent.number)
     }
 }
 
