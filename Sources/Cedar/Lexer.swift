@@ -1,4 +1,4 @@
-/// One token of a policy text.
+/// One token of a policy or schema text.
 struct Token: Sendable {
     enum Kind: UInt8, Sendable {
         case identifier, integer, string, slot
@@ -15,7 +15,7 @@ struct Token: Sendable {
     var span: SourceSpan
 }
 
-/// Turns policy text into tokens, in one pass, and goes on after bytes it does not know.
+/// Turns policy or schema text into tokens, in one pass, and goes on after bytes it does not know.
 ///
 /// White space is Unicode's White_Space without byte order marks; a comment ends at CR or LF, so
 /// that a bare CR cannot hide a line.
@@ -24,9 +24,12 @@ struct Lexer {
     private var at = 0
     private(set) var tokens: [Token] = []
     private(set) var invalid: [SourceSpan] = []
+    /// Whether `?principal` is a token; a schema has `?` alone, behind optional attributes.
+    private let hasSlots: Bool
 
-    init(_ text: [UInt8]) {
+    init(_ text: [UInt8], hasSlots: Bool = true) {
         self.text = text
+        self.hasSlots = hasSlots
     }
 
     mutating func run() {
@@ -55,6 +58,7 @@ struct Lexer {
             return .integer
         case UInt8(ascii: "\""): return string()
         case UInt8(ascii: "?"):
+            guard hasSlots else { return .question }
             guard at < text.count, isIdentifierStart(text[at]) else { return .invalid }
             skipIdentifier()
             return .slot

@@ -72,3 +72,24 @@ enum SharedData {
         #endif
     }
 }
+
+/// What a run over a file of conformance data found.
+struct Count {
+    private(set) var passed = 0
+    private(set) var failed = 0
+    private var first: [String] = []
+
+    mutating func check(_ condition: Bool, _ name: @autoclosure () -> String) {
+        if condition {
+            passed += 1
+        } else {
+            failed += 1
+            if first.count < 10 { first.append(name()) }
+        }
+    }
+
+    func report(_ file: String) {
+        SharedData.note("\(file): checks passed \(passed), failed \(failed)")
+        #expect(failed == 0, "\(first.joined(separator: "\n"))")
+    }
+}

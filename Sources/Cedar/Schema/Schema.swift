@@ -5,7 +5,7 @@ public import JSON
 ///
 /// This is what validation, conformance and partial evaluation read. How it was written (either
 /// syntax, common types, namespaces) is `SchemaSyntax`'s matter. Source: Cedar 4.5; policy.md §2.10.
-public struct Schema: Sendable {
+public struct Schema: Hashable, Sendable {
     /// The declared entity types by their whole name, `MCP::User`; action types are not among them.
     public internal(set) var entityTypes: [Text: EntityType]
     /// The declared actions, groups of actions included.
