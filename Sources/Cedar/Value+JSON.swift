@@ -138,7 +138,7 @@ extension Value {
             if let reference = json["__entity"] {
                 self = .entity(try EntityUID(cedarJSON: reference))
             } else if let call = json["__extn"] {
-                self = try Self.extensionValue(call)
+                self = try Value(cedarExtensionJSON: call)
             } else if json["__expr"] != nil {
                 throw .invalidExtension
             } else {
@@ -158,31 +158,48 @@ extension Value {
         return members
     }
 
-    private static func extensionValue(_ call: JSONValue) throws(ValueReadingError) -> Value {
+    /// Reads `{"fn", "arg"}` or `{"fn", "args"}`.
+    ///
+    /// `offset` of an instant and a span is how other engines write an instant that has no text of
+    /// its own; what is given to it may be written as text.
+    init(cedarExtensionJSON call: JSONValue) throws(ValueReadingError) {
         guard let name = call["fn"]?.string else { throw .invalidExtension }
         let arguments = call["args"].map { Array($0.elements) } ?? call["arg"].map { [$0] } ?? []
-        if name == "offset", arguments.count == 2,
-            case .datetime(let start) = try Value(cedarJSON: arguments[0]),
-            case .duration(let length) = try Value(cedarJSON: arguments[1])
-        {
-            // How other engines write an instant that has no text of its own.
+        if name == "offset", arguments.count == 2 {
+            let start = try Self.argument(arguments[0], "datetime")
+            let length = try Self.argument(arguments[1], "duration")
+            guard case .datetime(let start) = start, case .duration(let length) = length else {
+                throw .invalidExtension
+            }
             let (sum, overflow) = start.milliseconds.addingReportingOverflow(length.milliseconds)
             guard !overflow else { throw .invalidExtension }
-            return .datetime(CedarDatetime(milliseconds: sum))
+            self = .datetime(CedarDatetime(milliseconds: sum))
+            return
         }
-        guard arguments.count == 1, let text = arguments[0].jsonString?.utf8Bytes else {
-            throw .invalidExtension
-        }
-        let value: Value? =
-            switch name {
-            case "ip": IPAddress(text).map(Value.ip)
-            case "decimal": CedarDecimal(text).map(Value.decimal)
-            case "datetime": CedarDatetime(text).map(Value.datetime)
-            case "duration": CedarDuration(text).map(Value.duration)
-            default: nil
-            }
-        guard let value else { throw .invalidExtension }
+        guard arguments.count == 1, let text = arguments[0].jsonString?.utf8Bytes,
+            let value = Self.extensionValue(name, text)
+        else { throw .invalidExtension }
+        self = value
+    }
+
+    private static func argument(
+        _ json: JSONValue,
+        _ name: Text
+    ) throws(ValueReadingError) -> Value {
+        guard let text = json.jsonString?.utf8Bytes else { return try Value(cedarJSON: json) }
+        guard let value = extensionValue(name, text) else { throw .invalidExtension }
         return value
+    }
+
+    /// What a constructor makes of a text.
+    private static func extensionValue(_ name: Text, _ text: [UInt8]) -> Value? {
+        switch name {
+        case "ip": IPAddress(text).map(Value.ip)
+        case "decimal": CedarDecimal(text).map(Value.decimal)
+        case "datetime": CedarDatetime(text).map(Value.datetime)
+        case "duration": CedarDuration(text).map(Value.duration)
+        default: nil
+        }
     }
 }
 

@@ -6,30 +6,6 @@ import Testing
 /// Cedar's own published tests: the same answers, the same determining policies, the same failing
 /// policies.
 @Suite struct ConformanceTests {
-    /// What a run over a file found.
-    private struct Count {
-        var passed = 0
-        var failed = 0
-        var unsupported = 0
-        var first: [String] = []
-
-        mutating func check(_ condition: Bool, _ name: @autoclosure () -> String) {
-            if condition {
-                passed += 1
-            } else {
-                failed += 1
-                if first.count < 10 { first.append(name()) }
-            }
-        }
-
-        func report(_ file: String) {
-            SharedData.note(
-                "\(file): checks passed \(passed), failed \(failed), not yet supported \(unsupported)"
-            )
-            #expect(failed == 0, "\(first.joined(separator: "\n"))")
-        }
-    }
-
     @Test func `every corpus request is answered as published`() throws {
         // The whole corpus takes most of a minute without optimisation; a tenth does not.
         let step = SharedData.isRelease ? 1 : 10
@@ -37,7 +13,7 @@ import Testing
             return
         }
         var count = Count()
-        for record in records { run(record, &count) }
+        for record in records { run(record, &count, readsWithSchema: false) }
         count.report("corpus, every \(step)th test")
     }
 
@@ -45,7 +21,7 @@ import Testing
         guard let records = try SharedData.records("cedar/handwritten.ndjson.gz") else { return }
         var count = Count()
         // These rely on the schema to tell entity references from records.
-        for record in records { run(record, &count, mayNeedSchema: true) }
+        for record in records { run(record, &count, readsWithSchema: true) }
         count.report("handwritten")
     }
 
@@ -54,35 +30,30 @@ import Testing
             return
         }
         var count = Count()
-        for record in records { run(record, &count, mayNeedSchema: true) }
+        for record in records {
+            run(record, &count, readsWithSchema: record["schemaForEntities"]?.boolean ?? true)
+        }
         count.report("examples-templates")
     }
 
-    private func run(_ record: JSONValue, _ count: inout Count, mayNeedSchema: Bool = false) {
+    private func run(_ record: JSONValue, _ count: inout Count, readsWithSchema: Bool) {
         let name = record["name"]?.string?.string ?? "?"
         do {
             let text = record["policies"]?.string?.string ?? ""
             var set = try PolicySet.parse(text)
             checkPrinting(set, name, &count)
             for link in record["links"]?.elements.map({ $0 }) ?? [] { try add(link, to: &set) }
+            let schema = try readsWithSchema ? self.schema(record) : nil
             let entityList = try #require(record["entities"])
-            let entities = try Entity.list(cedarJSON: entityList)
-            let needsSchema =
-                mayNeedSchema && (hasImplicitValues(entityList) || declaresActionGroups(record))
+            let entities =
+                try schema.map { try Entity.list(cedarJSON: entityList, schema: $0) }
+                ?? Entity.list(cedarJSON: entityList)
             let snapshot = try EntitySnapshot(entities: entities)
             let compiled = CompiledPolicySet(set)
             let indexed = Authorizer(policies: compiled, entities: snapshot)
             let plain = Authorizer(policies: compiled, entities: snapshot, usesIndex: false)
             for (number, request) in (record["requests"]?.elements.map { $0 } ?? []).enumerated() {
-                let implicit = mayNeedSchema && (request["context"].map(hasImplicitValues) ?? false)
-                guard !needsSchema, !implicit else {
-                    count.unsupported += 1
-                    continue
-                }
-                guard let question = try self.request(request) else {
-                    count.unsupported += 1
-                    continue
-                }
+                let question = try self.request(request, schema)
                 let answer = indexed.decide(question)
                 count.check(
                     agrees(answer, with: request) && plain.decide(question) == answer,
@@ -92,6 +63,10 @@ import Testing
         } catch {
             count.check(false, "\(name): \(error)")
         }
+    }
+
+    private func schema(_ record: JSONValue) throws -> Schema {
+        try Schema(parsing: try #require(record["schema"]?.string).string)
     }
 
     /// Parse, print, parse, print: the text is stable.
@@ -126,15 +101,29 @@ import Testing
             && ids("errors").map { $0 == errors } ?? true
     }
 
-    private func request(_ json: JSONValue) throws -> Request? {
-        guard let principal = json["principal"], let action = json["action"],
-            let resource = json["resource"], !principal.isNull, !action.isNull, !resource.isNull
-        else { return nil }
+    /// The request, which must conform to the schema if there is one.
+    private func request(_ json: JSONValue, _ schema: Schema?) throws -> Request {
+        let principal = try uid(try #require(json["principal"]))
+        let action = try uid(try #require(json["action"]))
+        let resource = try uid(try #require(json["resource"]))
+        let context = try json["context"].map { context in
+            try schema.map { try Value.context(cedarJSON: context, for: action, schema: $0) }
+                ?? Value.record(cedarJSON: context)
+        }
+        if let schema {
+            let violations = schema.violations(
+                principal: principal,
+                action: action,
+                resource: resource,
+                context: context ?? [:]
+            )
+            try #require(violations.isEmpty, "\(violations)")
+        }
         return Request(
-            principal: try uid(principal),
-            action: try uid(action),
-            resource: try uid(resource),
-            context: try json["context"].map { try Value.record(cedarJSON: $0) } ?? [:]
+            principal: principal,
+            action: action,
+            resource: resource,
+            context: context ?? [:]
         )
     }
 
@@ -155,30 +144,5 @@ import Testing
             principal: try link["args"]?["?principal"].map { try uid($0) },
             resource: try link["args"]?["?resource"].map { try uid($0) }
         )
-    }
-
-    /// Whether the schema puts actions into groups and the entities do not repeat that.
-    private func declaresActionGroups(_ record: JSONValue) -> Bool {
-        let lines = record["schema"]?.string?.string.split(separator: "\n") ?? []
-        return lines.contains { line in
-            let words = line.split(separator: " ")
-            return words.first == "action" && words.contains("in")
-        }
-    }
-
-    /// Whether an entity reference or an extension value is written as a plain object, which only a
-    /// schema reveals.
-    private func hasImplicitValues(_ json: JSONValue) -> Bool {
-        switch json.kind {
-        case .array: return json.elements.contains { hasImplicitValues($0) }
-        case .object:
-            if json["__entity"] != nil || json["__extn"] != nil { return false }
-            let isEntity = json.count == 2 && json["type"] != nil && json["id"] != nil
-            let isExtension = json.count == 2 && json["fn"] != nil && json["arg"] != nil
-            if isEntity || isExtension { return true }
-            if let attributes = json["attrs"] { return hasImplicitValues(attributes) }
-            return json.members.contains { hasImplicitValues($0.value) }
-        default: return false
-        }
     }
 }
