@@ -69,12 +69,15 @@ let package = Package(
         system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
         library("JSON"),
         library("Cryptography", ["COpenSSL"]),
+        system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+        library("Compression", ["CZlib"]),
 
         // Vocabulary.
         library("GatewayModel", ["JSON"]),
 
         // Pure core: no I/O, no clock.
         library("Cedar", ["JSON"]),
+        library("PolicyConformance", ["Cedar", "JSON"]),
         library("GatewayPolicy", ["Cedar", "GatewayModel", "JSON"]),
         library("AuditLog", ["Cryptography", "GatewayModel", "JSON"]),
 
@@ -120,10 +123,12 @@ let package = Package(
             ["ControlPlane", "ServiceRuntime", arguments, logging]
         ),
         executable("ostiary-proxy", ["DataPlane", "ServiceRuntime", logging]),
+        executable("ostiary", ["Cedar", "Compression", "JSON", "PolicyConformance", arguments]),
 
         tests("JSONTests", ["JSON"]),
         tests("CryptographyTests", ["Cryptography"]),
-        tests("CedarTests", ["Cedar", "JSON"]),
+        tests("CompressionTests", ["Compression"]),
+        tests("CedarTests", ["Cedar", "Compression", "JSON", "PolicyConformance"]),
         tests("AuditLogTests", ["AuditLog", "Cryptography", "GatewayModel", "JSON"]),
         tests("GatewayPolicyTests", ["GatewayPolicy", "Cedar", "GatewayModel", "JSON"]),
         tests("ControlProtocolTests", ["ControlProtocol", "GatewayModel", protobuf]),

@@ -1,4 +1,4 @@
-import Cedar
+import Compression
 import Foundation
 import JSON
 import Testing
@@ -35,17 +35,8 @@ enum SharedData {
             }
             return nil
         }
-        guard path.hasSuffix(".gz") else { return Array(try Data(contentsOf: file)) }
-        let gzip = Process()
-        gzip.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        gzip.arguments = ["gzip", "-dc", file.path]
-        let output = Pipe()
-        gzip.standardOutput = output
-        try gzip.run()
-        let data = try output.fileHandleForReading.readToEnd() ?? Data()
-        gzip.waitUntilExit()
-        try #require(gzip.terminationStatus == 0)
-        return Array(data)
+        let bytes = Array(try Data(contentsOf: file))
+        return Gzip.isGzip(bytes) ? try Gzip.decompress(bytes, bytesMax: 256 << 20) : bytes
     }
 
     /// The records of a file with one JSON object per line.
