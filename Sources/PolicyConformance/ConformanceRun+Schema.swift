@@ -158,19 +158,20 @@ extension ConformanceRun {
         _ schema: Schema
     ) throws -> [ConformanceViolation] {
         let action = try uid(request["action"] ?? request)
+        let (principal, resource) = (
+            try uid(request["principal"] ?? request), try uid(request["resource"] ?? request)
+        )
         do throws(ConformanceFailure) {
             let context = try request["context"].map { json throws(ConformanceFailure) in
                 try Value.context(cedarJSON: json, for: action, schema: schema)
             }
             return schema.violations(
-                principal: try uid(request["principal"] ?? request),
+                principal: principal,
                 action: action,
-                resource: try uid(request["resource"] ?? request),
+                resource: resource,
                 context: context ?? [:]
             )
-        } catch let failure as ConformanceFailure {
-            return failure.violations
-        }
+        } catch { return error.violations }
     }
 
     /// What is read of a text of entities with a schema, all together and each alone.

@@ -24,7 +24,7 @@ def test_conformance_counts_what_agrees(tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == b""
     total = json.loads(answer.stdout)["total"]
-    assert total["checks"] == total["passed"] == 4
+    assert total["checks"] == total["passed"] >= 4
 
 
 def test_conformance_shows_a_difference_and_fails():
