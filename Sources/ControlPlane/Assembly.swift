@@ -16,9 +16,7 @@ import ServiceRuntime
 ///   then the process must not start.
 public func assemble(_ settings: ControlSettings, logger: Logger) async throws -> ControlAssembly {
     let installation = try await withDatabase(settings, logger: logger) { database in
-        if let refusal = try await DurabilityCheck.refusal(database.client) {
-            throw StartError(description: refusal.description)
-        }
+        try await check(database.client, settings, logger: logger)
         try await EpochStore(database.client).ensureMonths()
         return try await database.keys.installationKeys(now: SystemClock.now().seconds)
     }
@@ -93,6 +91,39 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
         linkPort: link.port,
         enrolmentPort: enrolment.port,
         installation: installation
+    )
+}
+
+/// Refuses a database that evidence cannot rest on, and one that this program does not fit.
+private func check(
+    _ client: PostgresClient,
+    _ settings: ControlSettings,
+    logger: Logger
+) async throws {
+    let pending = try await Migrator(
+        try settings.configuration(settings.databaseURL),
+        migrations: try Migration.load(folder: settings.migrationsFolder),
+        logger: logger
+    ) { SHA256.digest(of: $0).bytes }.plan().pending
+    guard pending.isEmpty else {
+        throw StartError(
+            description: "the database lacks \(pending.count) migrations, from \(pending[0]) on: "
+                + "run ostiary-control migrate first"
+        )
+    }
+    if let refusal = try await DurabilityCheck.refusal(client) {
+        throw StartError(description: refusal.description)
+    }
+    guard let refusal = try await PrivilegeCheck.refusal(client) else { return }
+    guard settings.allowsPrivilegedUser else {
+        throw StartError(
+            description: "\(refusal): connect as ostiary_app or a member of it, or set "
+                + "OSTIARY_DATABASE_ALLOW_PRIVILEGED=true (docs/reference/database.md)"
+        )
+    }
+    logger.warning(
+        "the database's own rules do not bind this process",
+        metadata: ["error.message": "\(refusal)"]
     )
 }
 
@@ -201,24 +232,28 @@ public func withDatabase<Value: Sendable>(
     }
 }
 
-/// Applies what is pending of the migrations; answers their names.
+/// Applies what is pending of the migrations, as the owner of the tables; answers their names.
+///
+/// Any number of replicas may do so at once.
 public func migrate(_ settings: ControlSettings, logger: Logger) async throws -> [String] {
+    let script = try Migration.read(settings.migrationsFolder + "/roles/prepare.sql")
     let migrator = Migrator(
-        try settings.configuration(),
+        try settings.configuration(settings.migrationDatabaseURL),
         migrations: try Migration.load(folder: settings.migrationsFolder),
+        ownership: try DatabaseRoles.ownership(script: script),
         logger: logger
     ) { SHA256.digest(of: $0).bytes }
     return try await migrator.migrate().pending
 }
 
 extension ControlSettings {
-    fileprivate func configuration() throws(PostgresError) -> Configuration {
-        let url = databaseURL.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+    fileprivate func configuration(_ url: Secret) throws(PostgresError) -> Configuration {
+        let url = url.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         return try Configuration(url, applicationName: "ostiary-control")
     }
 
     fileprivate func client(logger: Logger) throws -> PostgresClient {
-        PostgresClient(try configuration(), logger: logger)
+        PostgresClient(try configuration(databaseURL), logger: logger)
     }
 
     /// Tells the outside what it cannot know: the ports, and what proxies are to trust.

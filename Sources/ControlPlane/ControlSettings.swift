@@ -7,6 +7,13 @@ public struct ControlSettings: Sendable {
     /// Where PostgreSQL is: `OSTIARY_DATABASE_URL`, or a file with it, `OSTIARY_DATABASE_URL_FILE`,
     /// when it holds a password.
     public var databaseURL: Secret
+    /// Where PostgreSQL is for `migrate`, whose user may make tables:
+    /// `OSTIARY_MIGRATION_DATABASE_URL`, or a file with it, `OSTIARY_MIGRATION_DATABASE_URL_FILE`;
+    /// default `databaseURL`.
+    public var migrationDatabaseURL: Secret
+    /// Whether to serve as a user whom the database's rules do not bind, a superuser or the owner
+    /// of the tables: `OSTIARY_DATABASE_ALLOW_PRIVILEGED`, default `false`.
+    public var allowsPrivilegedUser: Bool
     /// The key-encryption key: `OSTIARY_KEY_FILE`, mode 0600, 64 hexadecimal digits or 32 raw
     /// bytes.
     public var keyEncryptionKey: SymmetricKey
@@ -35,6 +42,8 @@ public struct ControlSettings: Sendable {
     /// Settings for tests and tools; everything else has its default.
     public init(databaseURL: Secret, keyEncryptionKey: SymmetricKey) {
         self.databaseURL = databaseURL
+        migrationDatabaseURL = databaseURL
+        allowsPrivilegedUser = false
         self.keyEncryptionKey = keyEncryptionKey
         linkListen = ("127.0.0.1", 0)
         enrolmentListen = ("127.0.0.1", 0)
@@ -45,11 +54,18 @@ public struct ControlSettings: Sendable {
 
     /// Reads the settings.
     public init(_ reader: SettingsReader) throws(SettingsError) {
-        if reader.text("database.url.file") != nil {
-            databaseURL = try reader.secretFile("database.url.file")
-        } else {
-            databaseURL = Secret(try reader.requiredText("database.url"))
+        func url(_ key: String) throws(SettingsError) -> Secret? {
+            if reader.text(key + ".file") != nil { return try reader.secretFile(key + ".file") }
+            return reader.text(key).map { Secret($0) }
         }
+        let migrationURL = try url("migration.database.url")
+        // Whoever only migrates needs no other.
+        guard let databaseURL = try url("database.url") ?? migrationURL else {
+            throw SettingsError("OSTIARY_DATABASE_URL", "is not set")
+        }
+        self.databaseURL = databaseURL
+        migrationDatabaseURL = migrationURL ?? databaseURL
+        allowsPrivilegedUser = try reader.flag("database.allow.privileged", default: false)
         keyEncryptionKey = try Self.key(try reader.secretFile("key.file"))
         linkListen = try reader.address("link.listen", default: ("127.0.0.1", 8443))
         linkPortFile = reader.text("link.port.file")

@@ -4,9 +4,10 @@ public import ServiceLifecycle
 
 /// The one writer of records of this process.
 ///
-/// Batches of all sessions are committed by one transaction at a time; what arrives meanwhile makes
-/// the next one. A single writer keeps each session's batches in order without any bookkeeping, and
-/// lets one fsync serve everybody.
+/// Batches of all sessions are committed in rounds, one transaction for each namespace; what arrives
+/// meanwhile makes the next round. A single writer keeps each session's batches in order without any
+/// bookkeeping, and lets one fsync serve everybody. A transaction never writes for two namespaces, so
+/// that the database itself keeps them apart.
 public final class RecordIngest: Service {
     /// The bounds of one transaction and of what waits.
     public struct Limits: Sendable {
@@ -23,6 +24,10 @@ public final class RecordIngest: Service {
         ///
         /// Default 8 MiB.
         public var bytesMax = 8_388_608
+        /// How many namespaces are written for at the same time, each on a connection.
+        ///
+        /// Default 4, half of the pool.
+        public var namespacesAtOnceMax = 4
 
         /// The defaults.
         public init() {}
@@ -87,6 +92,18 @@ public final class RecordIngest: Service {
     }
 
     private func commit(_ jobs: [Job]) async {
+        let byNamespace = Dictionary(grouping: jobs, by: \.batch.writer.namespaceID)
+        guard byNamespace.count > 1 else { return await commitTogether(jobs) }
+        await withTaskGroup(of: Void.self) { group in
+            for (count, jobs) in byNamespace.values.enumerated() {
+                if count >= limits.namespacesAtOnceMax { await group.next() }
+                group.addTask { await self.commitTogether(jobs) }
+            }
+        }
+    }
+
+    /// Jobs of one namespace, in the order of their arrival.
+    private func commitTogether(_ jobs: [Job]) async {
         do throws(StoreError) {
             let outcomes = try await store.commit(jobs.map(\.batch))
             for (job, outcome) in zip(jobs, outcomes) { job.deliver(job.batch, .success(outcome)) }

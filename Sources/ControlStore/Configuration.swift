@@ -126,7 +126,10 @@ public struct ConfigurationStore: Sendable {
 
     /// The version in force, for the slow poll.
     public func versions() async throws(StoreError) -> [NamespaceID: UInt64] {
-        let rows = try await client.run("select id, configuration_version from namespace")
+        let rows = try await client.run(
+            "select id, configuration_version from namespace",
+            in: .installation
+        )
         return try storing {
             var versions: [NamespaceID: UInt64] = [:]
             for row in rows {
@@ -142,7 +145,11 @@ public struct ConfigurationStore: Sendable {
     /// It reads only, so it cannot conflict.
     public func load(_ id: NamespaceID) async throws(StoreError) -> NamespaceConfiguration {
         do {
-            let results = try await client.pipeline(isolation: .repeatableRead, retrying: 0) {
+            let results = try await client.pipeline(
+                in: .namespace(id),
+                isolation: .repeatableRead,
+                retrying: 0
+            ) {
                 $0.add("set transaction read only")
                 for query in Self.reading(id) { $0.add(query) }
             }
@@ -229,7 +236,7 @@ public struct ConfigurationStore: Sendable {
         _ edits: [ConfigurationEdit]
     ) async throws(StoreError) -> Bool {
         let steps = edits.flatMap { $0.steps(in: id) }
-        return try await client.transact { transaction in
+        return try await client.transact(in: .namespace(id)) { transaction in
             let rows = try await transaction.query(
                 "select 1 from namespace where id = \(id) for no key update"
             )

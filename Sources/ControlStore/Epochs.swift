@@ -70,7 +70,7 @@ public struct EpochStore: Sendable {
         leaseMilliseconds: UInt32,
         now: GatewayModel.Timestamp
     ) async throws(StoreError) -> Opening {
-        try await client.transact { transaction in
+        try await client.transact(in: .namespace(writer.namespaceID)) { transaction in
             let instance = try await transaction.query(
                 """
                 select last_epoch from instance
@@ -252,7 +252,8 @@ public struct EpochStore: Sendable {
             left join epoch e on e.namespace_id = a.namespace_id and e.instance = a.instance
                 and e.epoch = a.epoch
             left join instance s on s.namespace_id = a.namespace_id and s.name = a.instance
-            """
+            """,
+            in: .namespaces(Set(holders.map(\.writer.namespaceID)))
         )
         return try storing {
             var leases = [Lease](repeating: .closed, count: holders.count)
@@ -282,7 +283,7 @@ public struct EpochStore: Sendable {
         epoch: UInt64,
         now: GatewayModel.Timestamp
     ) async throws(StoreError) -> Bool {
-        try await client.transact { transaction in
+        try await client.transact(in: .namespace(writer.namespaceID)) { transaction in
             try await Self.close(writer, epoch, now: now, in: transaction)
         }
     }
@@ -299,7 +300,7 @@ public struct EpochStore: Sendable {
     ) async throws(StoreError) -> Int {
         var closed = 0
         while closed < count {
-            let found = try await client.transact { transaction in
+            let found = try await client.transact(in: .installation) { transaction in
                 let rows = try await transaction.query(
                     """
                     select e.namespace_id, s.name, e.instance, e.epoch
@@ -322,6 +323,7 @@ public struct EpochStore: Sendable {
                     namespace: NamespaceName(namespace),
                     instance: InstanceID(instance)
                 )
+                try await transaction.enter(.namespace(id))
                 return try await Self.close(writer, UInt64(epoch), now: now, in: transaction)
             }
             guard found else { break }
@@ -535,38 +537,50 @@ public struct EpochStore: Sendable {
     /// intent.
     ///
     /// Keeps closing and resuming from reading an epoch of months; a few seconds' worth of records
-    /// are read instead. One statement, READ COMMITTED; what is committed meanwhile lies above.
+    /// are read instead. One transaction, READ COMMITTED: the namespaces that have an open epoch,
+    /// and then, held to those, one statement; what is committed meanwhile lies above.
     public func settle() async throws(StoreError) {
-        _ = try await client.run(
-            """
-            update epoch e set settled_n = greatest(e.settled_n, found.up_to)
-            from (
-                select o.namespace_id, o.instance, o.epoch, coalesce(
-                    min(s.dense) filter (where s.n <> s.dense or s.is_open) - 1,
-                    max(s.n)) as up_to
-                from epoch o cross join lateral (
-                    select r.n, row_number() over (order by r.n) + o.settled_n as dense,
-                        r.kind = 'intent' and c.intent_n is null as is_open
-                    from record r
-                    left join call_outcome c on c.namespace_id = r.namespace_id
-                        and c.instance = r.instance and c.epoch = r.epoch and c.lane = r.lane
-                        and c.intent_n = r.n
-                    where r.namespace_id = o.namespace_id and r.instance = o.instance
-                        and r.epoch = o.epoch and r.lane = 'committed' and r.n > o.settled_n
-                ) as s
-                where o.closed_at is null and o.instance <> \(Self.control.text.string)
-                group by o.namespace_id, o.instance, o.epoch
-            ) as found
-            where e.namespace_id = found.namespace_id and e.instance = found.instance
-                and e.epoch = found.epoch and e.closed_at is null
-            """
-        )
+        try await client.transact(in: .installation) { transaction in
+            let open = try await transaction.query(
+                """
+                select distinct namespace_id from epoch
+                where closed_at is null and instance <> \(Self.control.text.string)
+                """
+            )
+            guard !open.isEmpty else { return }
+            try await transaction.enter(.namespaces(Set(open.map { try $0.decode(at: 0) })))
+            _ = try await transaction.query(
+                """
+                update epoch e set settled_n = greatest(e.settled_n, found.up_to)
+                from (
+                    select o.namespace_id, o.instance, o.epoch, coalesce(
+                        min(s.dense) filter (where s.n <> s.dense or s.is_open) - 1,
+                        max(s.n)) as up_to
+                    from epoch o cross join lateral (
+                        select r.n, row_number() over (order by r.n) + o.settled_n as dense,
+                            r.kind = 'intent' and c.intent_n is null as is_open
+                        from record r
+                        left join call_outcome c on c.namespace_id = r.namespace_id
+                            and c.instance = r.instance and c.epoch = r.epoch and c.lane = r.lane
+                            and c.intent_n = r.n
+                        where r.namespace_id = o.namespace_id and r.instance = o.instance
+                            and r.epoch = o.epoch and r.lane = 'committed' and r.n > o.settled_n
+                    ) as s
+                    where o.closed_at is null and o.instance <> \(Self.control.text.string)
+                    group by o.namespace_id, o.instance, o.epoch
+                ) as found
+                where e.namespace_id = found.namespace_id and e.instance = found.instance
+                    and e.epoch = found.epoch and e.closed_at is null
+                """
+            )
+        }
     }
 
     /// Makes the partitions of this month and the next; safe to ask for at any time.
     public func ensureMonths() async throws(StoreError) {
         _ = try await client.run(
-            "select ensure_record_month(now()), ensure_record_month(now() + interval '1 month')"
+            "select ensure_record_month(now()), ensure_record_month(now() + interval '1 month')",
+            in: .installation
         )
     }
 }

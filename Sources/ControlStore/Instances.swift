@@ -38,7 +38,8 @@ public struct InstanceStore: Sendable {
             insert into enrolment_token (digest, namespace_id, instance, expires_at)
             values (\(Self.digest(token)), \(namespace), \(instance.text.string),
                     now() + \(lifetimeSeconds) * interval '1 second')
-            """
+            """,
+            in: .namespace(namespace)
         )
     }
 
@@ -50,7 +51,7 @@ public struct InstanceStore: Sendable {
     public func spendToken(_ token: Secret) async throws(StoreError) -> Enrolment? {
         // READ COMMITTED: of two that spend one token, the second waits for the row and then finds
         // it spent.
-        try await client.transact { transaction in
+        try await client.transact(in: .installation) { transaction in
             let spent = try await transaction.query(
                 """
                 update enrolment_token t set spent_at = now()
@@ -63,6 +64,7 @@ public struct InstanceStore: Sendable {
             )
             guard let row = try spent.oneOrNone() else { return nil }
             let (namespace, name, instance) = try row.decode(UUID.self, String.self, String.self)
+            try await transaction.enter(.namespace(namespace))
             let made = try await transaction.query(
                 """
                 insert into instance (namespace_id, name, kind)
@@ -92,7 +94,8 @@ public struct InstanceStore: Sendable {
             """
             insert into instance (namespace_id, name, kind)
             values (\(namespace), \(instance.text.string), 'proxy') on conflict do nothing
-            """
+            """,
+            in: .namespace(namespace)
         )
     }
 
@@ -106,7 +109,8 @@ public struct InstanceStore: Sendable {
             select 1 from instance
             where namespace_id = \(namespace) and name = \(instance.text.string)
                 and kind = 'proxy' and revoked_at is null
-            """
+            """,
+            in: .namespace(namespace)
         ).count == 1
     }
 
@@ -120,7 +124,8 @@ public struct InstanceStore: Sendable {
             update instance set revoked_at = now()
             where namespace_id = \(namespace) and name = \(instance.text.string)
                 and revoked_at is null
-            """
+            """,
+            in: .namespace(namespace)
         )
     }
 

@@ -77,7 +77,8 @@ public struct KeyStore: Sendable {
                 insert into namespace_key (namespace_id, id, purpose, wrapped)
                 values (\(namespace), \(id), \(purpose.rawValue), \(wrapped))
                 on conflict do nothing
-                """
+                """,
+                in: .namespace(namespace)
             )
         }
         if !missing.isEmpty { found = try await existing(namespace) }
@@ -95,7 +96,8 @@ public struct KeyStore: Sendable {
             """
             select id, purpose, wrapped from namespace_key
             where namespace_id = \(namespace) order by created_at, id
-            """
+            """,
+            in: .namespace(namespace)
         )
         return try storing {
             var keys: [NamespaceKey.Purpose: NamespaceKey] = [:]
@@ -118,7 +120,8 @@ public struct KeyStore: Sendable {
         of namespace: NamespaceID
     ) async throws(StoreError) -> SymmetricKey? {
         let rows = try await client.run(
-            "select wrapped from namespace_key where namespace_id = \(namespace) and id = \(id)"
+            "select wrapped from namespace_key where namespace_id = \(namespace) and id = \(id)",
+            in: .namespace(namespace)
         )
         return try storing {
             guard let row = try rows.oneOrNone() else { return nil }
@@ -144,7 +147,8 @@ public struct KeyStore: Sendable {
                 insert into installation_key (id, purpose, wrapped, public)
                 values (\(purpose + "-1"), \(purpose), \(wrapped), \(shown))
                 on conflict do nothing
-                """
+                """,
+                in: .installation
             )
         }
         if isNew { found = try await existingInstallationKeys() }
@@ -190,7 +194,10 @@ public struct KeyStore: Sendable {
     private func existingInstallationKeys() async throws(StoreError) -> [String: (
         key: SigningKey, shown: [UInt8]
     )] {
-        let rows = try await client.run("select purpose, wrapped, public from installation_key")
+        let rows = try await client.run(
+            "select purpose, wrapped, public from installation_key",
+            in: .installation
+        )
         return try storing {
             var keys: [String: (key: SigningKey, shown: [UInt8])] = [:]
             for row in rows {

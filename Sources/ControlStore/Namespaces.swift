@@ -44,7 +44,8 @@ public struct NamespaceStore: Sendable {
             insert into namespace (id, name, trust_on_first_use)
             values (\(UUID.random()), \(name.text.string), \(trustOnFirstUse))
             on conflict (name) do nothing
-            """
+            """,
+            in: .installation
         )
         guard let namespace = try await find(name) else { throw .namespaceUnknown }
         return namespace
@@ -56,7 +57,8 @@ public struct NamespaceStore: Sendable {
             """
             select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version
             from namespace where name = \(name.text.string)
-            """
+            """,
+            in: .installation
         )
         return try storing { try rows.oneOrNone().map(Namespace.init) }
     }
@@ -67,7 +69,8 @@ public struct NamespaceStore: Sendable {
             """
             select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version
             from namespace order by name
-            """
+            """,
+            in: .installation
         )
         return try storing { try rows.map(Namespace.init) }
     }

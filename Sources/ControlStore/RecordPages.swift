@@ -67,7 +67,8 @@ extension RecordStore {
                 and (\(filter.tool?.text.string)::text is null
                     or tool = \(filter.tool?.text.string))
             order by position limit \(Int64(limit))
-            """
+            """,
+            in: .namespace(namespace.id)
         )
         return try storing { try rows.map { try StoredRecord($0, of: namespace.name) } }
     }
@@ -83,7 +84,8 @@ extension RecordStore {
             where namespace_id = \(namespace) and instance = \(intent.instance.text.string)
                 and epoch = \(Int64(intent.epoch)) and lane = \(intent.lane.rawValue)
                 and intent_n = \(Int64(intent.n))
-            """
+            """,
+            in: .namespace(namespace)
         )
         return try storing {
             guard let row = try rows.oneOrNone() else { return nil }
@@ -120,7 +122,8 @@ extension RecordStore {
                 and epoch = \(Int64(position.epoch)) and lane = \(position.lane.rawValue)
                 and n = \(Int64(position.n))
             order by name
-            """
+            """,
+            in: .namespace(namespace)
         )
         var parts: [IncomingPart] = []
         for row in rows {

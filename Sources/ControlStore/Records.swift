@@ -42,7 +42,7 @@ public struct RecordStore: Sendable {
         guard batches.contains(where: { $0.mayHoldTwins }) else {
             return try await commitFresh(batches)
         }
-        return try await client.transact { transaction in
+        return try await client.transact(in: Self.scope(of: batches)) { transaction in
             let streams = Streams(batches)
             let standing = try streams.standing(await transaction.query(streams.lock))
             let twins = try Self.readTwins(
@@ -63,7 +63,7 @@ public struct RecordStore: Sendable {
         let streams = Streams(batches)
         let columns = Columns(batches, streams, leavingOut: [:])
         do throws(PostgresError) {
-            let results = try await client.pipeline { pipeline in
+            let results = try await client.pipeline(in: Self.scope(of: batches)) { pipeline in
                 pipeline.add(streams.lock)
                 if !columns.isEmpty { columns.insert(into: &pipeline, streams) }
             }
@@ -72,6 +72,10 @@ public struct RecordStore: Sendable {
         } catch {
             throw .database(error)
         }
+    }
+
+    private static func scope(of batches: [RecordBatch]) -> Scope {
+        .namespaces(Set(batches.map(\.writer.namespaceID)))
     }
 
     private static func outcomes(

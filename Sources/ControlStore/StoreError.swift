@@ -33,31 +33,6 @@ public enum StoreError: Error, Sendable, CustomStringConvertible {
     }
 }
 
-extension PostgresClient {
-    /// A transaction whose errors are the store's; see
-    /// ``Postgres/PostgresClient/withTransaction(isolation:retrying:_:)``.
-    func transact<Value>(
-        isolation: Isolation = .readCommitted,
-        retrying: Int = 3,
-        _ body: (borrowing Transaction) async throws -> Value
-    ) async throws(StoreError) -> Value {
-        do {
-            return try await withTransaction(isolation: isolation, retrying: retrying, body)
-        } catch {
-            throw StoreError(error)
-        }
-    }
-
-    /// One statement whose errors are the store's.
-    func run(_ query: Query) async throws(StoreError) -> Rows {
-        do throws(PostgresError) {
-            return try await self.query(query)
-        } catch {
-            throw .database(error)
-        }
-    }
-}
-
 extension StoreError {
     /// The store's name for an error from inside a transaction.
     init(_ error: any Error) {

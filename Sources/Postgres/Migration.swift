@@ -56,7 +56,8 @@ public struct Migration: Sendable, Equatable {
         return number
     }
 
-    private static func read(_ path: String) throws(MigrationError) -> [UInt8] {
+    /// Reads a file that belongs to the migrations.
+    public static func read(_ path: String) throws(MigrationError) -> [UInt8] {
         let file = open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { throw .unreadable(path) }
         defer { close(file) }
@@ -91,6 +92,8 @@ public enum MigrationError: Error, Sendable, Equatable {
     case failed(String, PostgresError)
     /// Another starter held the lock for longer than allowed.
     case lockTimeout
+    /// The roles are not as they must be, and this user may not make them so: an administrator has to.
+    case rolesMissing(PostgresError?)
     /// The database could not be asked.
     case database(PostgresError)
 }
@@ -108,6 +111,10 @@ extension MigrationError: CustomStringConvertible {
         case .transactionEnded(let name): "migration \(name) ends its own transaction"
         case .failed(let name, let error): "migration \(name) failed: \(error)"
         case .lockTimeout: "another process has been migrating for too long"
+        case .rolesMissing(let error):
+            "the roles of this installation are not all there, and this user may not make them: "
+                + "have an administrator of the database run migrations/roles/prepare.sql"
+                + (error.map { " (\($0))" } ?? "")
         case .database(let error): error.description
         }
     }

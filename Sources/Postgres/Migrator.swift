@@ -14,6 +14,26 @@ public struct Migrator: Sendable {
         public let pending: [String]
     }
 
+    /// The role that owns the schema when it is not the one that connects, and how it comes to be there.
+    public struct Ownership: Sendable {
+        /// Everything migrations make belongs to this role.
+        public let role: Identifier
+        /// Asks whether the connected user may act as the role, and the role may make tables: one boolean.
+        let isReady: Query
+        /// Makes it so; may run any number of times, in several databases of a cluster at once.
+        let script: String
+
+        /// A role, the question and the script.
+        public init(role: Identifier, isReady: Query, script: [UInt8]) throws(MigrationError) {
+            guard !script.contains(0), let text = String(validating: script, as: UTF8.self) else {
+                throw .notText("of roles")
+            }
+            self.role = role
+            self.isReady = isReady
+            self.script = text
+        }
+    }
+
     private struct Entry {
         let name: String
         let digest: [UInt8]
@@ -24,6 +44,7 @@ public struct Migrator: Sendable {
     private let digest: @Sendable ([UInt8]) -> [UInt8]
     private let logger: Logger
     private let lockTimeout: Duration
+    private let ownership: Ownership?
 
     /// The advisory lock's key: "migrate!" in ASCII.
     ///
@@ -32,11 +53,12 @@ public struct Migrator: Sendable {
 
     /// A migrator for one database.
     ///
-    /// The role must own the schema. `digest` is SHA-256 (this module has no cryptography of its own). `lockTimeout` is
-    /// how long to wait for another process that migrates, default 5 min.
+    /// The user must own the schema, or be able to act as the role that does. `digest` is SHA-256 (this module has no
+    /// cryptography of its own). `lockTimeout` is how long to wait for another process that migrates, default 5 min.
     public init(
         _ configuration: Configuration,
         migrations: [Migration],
+        ownership: Ownership? = nil,
         logger: Logger,
         lockTimeout: Duration = .seconds(300),
         digest: @escaping @Sendable ([UInt8]) -> [UInt8]
@@ -50,6 +72,7 @@ public struct Migrator: Sendable {
         self.digest = digest
         self.logger = logger
         self.lockTimeout = lockTimeout
+        self.ownership = ownership
     }
 
     /// What ``migrate()`` would do now; changes nothing.
@@ -62,7 +85,8 @@ public struct Migrator: Sendable {
     public func migrate() async throws(MigrationError) -> Plan {
         try await perform { connection throws(MigrationError) in
             try lock(connection)
-            // The lock goes with the connection, however this ends.
+            // The lock goes with the connection, however this ends; so does the role.
+            if let ownership { try take(ownership, connection) }
             let plan = try plan(connection)
             if !plan.pending.isEmpty {
                 try ask(connection) { connection throws(PostgresError) in
@@ -177,6 +201,28 @@ public struct Migrator: Sendable {
             if isLocked { return }
             guard ContinuousClock.now < deadline else { throw .lockTimeout }
             _ = connection.waitIdle(until: .now + .milliseconds(50))
+        }
+    }
+
+    private func take(
+        _ ownership: Ownership,
+        _ connection: SynchronousConnection
+    ) throws(MigrationError) {
+        func isReady() throws(MigrationError) -> Bool {
+            try ask(connection) { connection throws(PostgresError) in
+                try connection.query(ownership.isReady).one().decode(at: 0)
+            }
+        }
+        if try !isReady() {
+            do throws(PostgresError) {
+                try connection.execute(script: ownership.script)
+            } catch {
+                throw .rolesMissing(error)
+            }
+            guard try isReady() else { throw .rolesMissing(nil) }
+        }
+        try ask(connection) { connection throws(PostgresError) in
+            _ = try connection.query("set role \(ownership.role)")
         }
     }
 

@@ -41,9 +41,10 @@ struct Plane: Sendable {
         let cluster = TestCluster(.on)
         let key = try #require(SymmetricKey(Array(repeating: UInt8(7), count: 32)))
         var settings = ControlSettings(
-            databaseURL: Secret(try cluster.url()),
+            databaseURL: Secret(try cluster.url(user: "ostiary_app")),
             keyEncryptionKey: key
         )
+        settings.migrationDatabaseURL = Secret(try cluster.url())
         settings.migrationsFolder = migrationsFolder
         _ = try await migrate(settings, logger: silent)
         _ = try await withDatabase(settings, logger: silent) {

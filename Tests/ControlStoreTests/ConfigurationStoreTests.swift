@@ -113,8 +113,7 @@ struct ConfigurationStoreTests {
     }
 
     @Test func `many replicas that start at once agree on namespaces and keys`() async throws {
-        let configuration = try await freshDatabase()
-        let client = PostgresClient(configuration, logger: silent)
+        let client = PostgresClient(try await freshDatabase().app, logger: silent)
         try await withThrowingTaskGroup(of: Void.self) { outer in
             outer.addTask { await client.run() }
             let seen = try await withThrowingTaskGroup(of: [String].self) { group in

@@ -11,14 +11,17 @@ import Testing
 let silent = Logger(label: "tests", factory: { _ in SwiftLogNoOpLogHandler() })
 
 /// Where the migrations are, seen from this file.
-private let migrationsFolder: String = {
+let migrationsFolder: String = {
     let here = #filePath
     return here[..<(here.lastIndex(of: "/") ?? here.endIndex)] + "/../../migrations"
 }()
 
 /// One namespace in a fresh database, one writer in it, and time as a number.
 struct World: Sendable {
+    /// Connected as control is at work, `ostiary_app`.
     let client: PostgresClient
+    /// Connected as nobody is at work, a superuser: to look, and to do harm.
+    let superuser: PostgresClient
     let namespace: Namespace
     let keys: KeyStore
     let sealer: PartSealer
@@ -29,17 +32,20 @@ struct World: Sendable {
 
     /// Runs `body` in a fresh database.
     static func run(_ body: (World) async throws -> Void) async throws {
-        let configuration = try await freshDatabase()
-        let client = PostgresClient(configuration, logger: silent)
+        let database = try await freshDatabase()
+        let client = PostgresClient(try database.app, logger: silent)
+        let superuser = PostgresClient(try database.superuser, logger: silent)
         try await withThrowingTaskGroup { group in
             group.addTask { await client.run() }
+            group.addTask { await superuser.run() }
             defer { group.cancelAll() }
-            try await body(try await World(client))
+            try await body(try await World(client, superuser))
         }
     }
 
-    private init(_ client: PostgresClient) async throws {
+    private init(_ client: PostgresClient, _ superuser: PostgresClient) async throws {
         self.client = client
+        self.superuser = superuser
         namespace = try await NamespaceStore(client).ensure("sre")
         keys = try KeyStore(client, keyEncryptionKey: try #require(SymmetricKey(testKey)))
         sealer = try PartSealer(try await keys.keys(of: namespace.id).parts)
@@ -179,7 +185,7 @@ struct World: Sendable {
     }
 
     func count(_ query: Query) async throws -> Int64 {
-        try await client.query(query).one().decode(at: 0)
+        try await superuser.query(query).one().decode(at: 0)
     }
 }
 
@@ -189,12 +195,33 @@ struct Unexpected: Error, CustomStringConvertible {
     let description: String
 }
 
-func freshDatabase() async throws -> Configuration {
-    try await TestCluster.shared.database(template: "control") { configuration in
-        let migrations = try Migration.load(folder: migrationsFolder)
-        let migrator = Migrator(configuration, migrations: migrations, logger: silent) {
-            SHA256.digest(of: $0).bytes
-        }
-        try await migrator.migrate()
+/// A migrated database, and who connects to it.
+struct TestDatabase: Sendable {
+    let name: String
+
+    var superuser: Configuration { get throws { try TestCluster.shared.configuration(name) } }
+    var app: Configuration { get throws { try configuration("ostiary_app") } }
+
+    func configuration(_ user: String) throws -> Configuration {
+        try TestCluster.shared.configuration(name, user: user)
     }
+}
+
+func freshDatabase() async throws -> TestDatabase {
+    TestDatabase(
+        name: try await TestCluster.shared.databaseName(template: "control") {
+            try await migrator($0).migrate()
+        }
+    )
+}
+
+func migrator(_ configuration: Configuration) throws -> Migrator {
+    Migrator(
+        configuration,
+        migrations: try Migration.load(folder: migrationsFolder),
+        ownership: try DatabaseRoles.ownership(
+            script: try Migration.read(migrationsFolder + "/roles/prepare.sql")
+        ),
+        logger: silent
+    ) { SHA256.digest(of: $0).bytes }
 }

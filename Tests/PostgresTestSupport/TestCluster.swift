@@ -81,20 +81,23 @@ public final class TestCluster: Sendable {
         }
     }
 
-    /// The connection string of the superuser for a database.
-    public func url(_ database: String = "postgres") throws -> String {
+    /// The connection string for a database, of the superuser unless another user is named.
+    public func url(_ database: String = "postgres", user: String = "postgres") throws -> String {
         try state.withLock { state in
             if state.url == nil {
                 try start()
-                state.url = "host=\(folder)/run user=postgres"
+                state.url = "host=\(folder)/run"
             }
-            return (state.url ?? "") + " dbname=\(database)"
+            return (state.url ?? "") + " user=\(user) dbname=\(database)"
         }
     }
 
     /// A connection configuration for a database.
-    public func configuration(_ database: String = "postgres") throws -> Configuration {
-        try Configuration(try url(database), applicationName: "tests")
+    public func configuration(
+        _ database: String = "postgres",
+        user: String = "postgres"
+    ) throws -> Configuration {
+        try Configuration(try url(database, user: user), applicationName: "tests")
     }
 
     /// A fresh database, copied from the template of this name, which `prepare` fills the first time it is asked for.
@@ -102,6 +105,14 @@ public final class TestCluster: Sendable {
         template: String = "empty",
         prepare: (Configuration) async throws -> Void = { _ in }
     ) async throws -> Configuration {
+        try configuration(try await databaseName(template: template, prepare: prepare))
+    }
+
+    /// The name of a fresh database, for tests that connect to it as several users.
+    public func databaseName(
+        template: String = "empty",
+        prepare: (Configuration) async throws -> Void = { _ in }
+    ) async throws -> String {
         let logger = Logger(label: "tests", factory: { _ in SwiftLogNoOpLogHandler() })
         let admin = try await Connection.connect(try configuration(), logger: logger)
         // Copies of one template exclude each other, and its making.
@@ -126,7 +137,7 @@ public final class TestCluster: Sendable {
             return "test_\(state.count)"
         }
         try await admin.query("create database \(Identifier(name)) template \(original)")
-        return try configuration(name)
+        return name
     }
 
     /// Runs a program and waits for it; its output goes to ours.

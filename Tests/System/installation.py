@@ -93,14 +93,15 @@ class Installation:
         self.policies = policies
         postgres = self.folder / "postgres"
         subprocess.run([ROOT / "scripts/postgres", "start", postgres], check=True, timeout=120)
-        url = subprocess.check_output([ROOT / "scripts/postgres", "url", postgres], text=True).strip()
+        url = self.database_url("postgres")
         (self.folder / "control").mkdir(mode=0o700)
         key = self.folder / "key"
         key.write_text(os.urandom(32).hex())
         key.chmod(0o600)
         self.link_port, self.enrolment_port = free_port(), free_port()
         self.environment.update(
-            OSTIARY_DATABASE_URL=url,
+            OSTIARY_DATABASE_URL=self.database_url("ostiary_app"),
+            OSTIARY_MIGRATION_DATABASE_URL=url,
             OSTIARY_KEY_FILE=str(key),
             OSTIARY_LINK_LISTEN=f"127.0.0.1:{self.link_port}",
             OSTIARY_ENROLMENT_LISTEN=f"127.0.0.1:{self.enrolment_port}",
@@ -117,6 +118,10 @@ class Installation:
         self.start_proxy()
         if only is None:
             self.wait_ready()
+
+    def database_url(self, role):
+        command = [ROOT / "scripts/postgres", "url", self.folder / "postgres", "postgres", role]
+        return subprocess.check_output(command, text=True).strip()
 
     def start_server(self, name, kind=None, python=sys.executable):
         kind, port, python = self.servers.get(name, (kind, free_port(), python))

@@ -57,7 +57,9 @@ import Testing
     }
 
     @Test func `every migration follows the one before and says why`() throws {
+        // Below it, roles/ holds what is no step.
         let files = try SourceTree().files(below: "migrations", withExtension: "sql")
+            .filter { !$0.path.contains("/roles/") }
         for (index, file) in files.enumerated() {
             let name = file.path.split(separator: "/").last.map(String.init) ?? ""
             let number = String(index + 1)
