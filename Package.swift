@@ -54,7 +54,9 @@ let package = Package(
     name: "ostiary",
     products: [
         // For Benchmarks/, a package of its own.
-        .library(name: "Networking", targets: ["Networking"])
+        .library(name: "Networking", targets: ["Networking"]),
+        .library(name: "Cedar", targets: ["Cedar"]),
+        .library(name: "JSON", targets: ["JSON"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),

@@ -3,6 +3,14 @@ import PackageDescription
 
 // Benchmarks stand apart, so that nobody builds them by accident: swift build -c release --package-path Benchmarks
 
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
 let package = Package(
     name: "ostiary-benchmarks",
     dependencies: [
@@ -16,13 +24,17 @@ let package = Package(
                 .product(name: "Networking", package: "ostiary"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
-            swiftSettings: [
-                .swiftLanguageMode(.v6),
-                .enableUpcomingFeature("ExistentialAny"),
-                .enableUpcomingFeature("InternalImportsByDefault"),
-                .enableUpcomingFeature("MemberImportVisibility"),
-                .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-            ]
-        )
+            swiftSettings: settings
+        ),
+        .target(name: "CAllocationCounter"),
+        .executableTarget(
+            name: "policy-bench",
+            dependencies: [
+                "CAllocationCounter",
+                .product(name: "Cedar", package: "ostiary"),
+                .product(name: "JSON", package: "ostiary"),
+            ],
+            swiftSettings: settings
+        ),
     ]
 )

@@ -31,6 +31,10 @@ public struct PolicyDiagnostic: Hashable, Sendable {
         case unexpectedEnd = "unexpected_end"
         /// Bytes that are no token of the language.
         case invalidToken = "invalid_token"
+        /// A string without its closing quote.
+        case unterminatedString = "unterminated_string"
+        /// A policy that begins before the one before it has its `;`.
+        case missingSemicolon = "missing_semicolon"
         /// An escape sequence that does not exist, or a bare carriage return in a string.
         case invalidEscape = "invalid_escape"
         /// An integer beyond 64 bits.
@@ -81,6 +85,8 @@ public struct PolicyDiagnostic: Hashable, Sendable {
         case invalidTypeName = "invalid_type_name"
         /// An index that is no string literal.
         case invalidIndex = "invalid_index"
+        /// A text longer than the limit; it is not read.
+        case textTooLong = "text_too_long"
         /// A policy longer than the limit.
         case policyTooLong = "policy_too_long"
         /// Expressions nested deeper than the limit.
@@ -91,16 +97,153 @@ public struct PolicyDiagnostic: Hashable, Sendable {
         case invalidJSON = "invalid_json"
         /// Two policies with one id.
         case duplicatePolicyID = "duplicate_policy_id"
+        /// More findings than are listed.
+        case tooManyFindings = "too_many_findings"
+        /// A control character that makes text read in another order than it is stored.
+        ///
+        /// This and what follows the language allows, and ``SourceRules/publishing`` refuses.
+        case bidirectionalControl = "bidirectional_control"
+        /// A carriage return without a line feed, which ends a comment but looks as if it did not.
+        case bareCarriageReturn = "bare_carriage_return"
+        /// A word with letters of scripts that are not written together.
+        case mixedScripts = "mixed_scripts"
+    }
+
+    /// Whether a policy set is refused for it.
+    public enum Severity: String, Hashable, Sendable {
+        case error, warning
     }
 
     /// What is wrong.
     public let code: Code
+    /// Whether the set is refused for it.
+    public let severity: Severity
     /// Where, in bytes.
     public let span: SourceSpan
     /// The line, from 1.
     public let line: Int
     /// The column in Unicode scalars, from 1.
     public let column: Int
+    /// What is wrong, for the author: it quotes the text.
+    public let message: String
+    /// What would help, if that can be said.
+    public let hint: String?
+
+    init(_ finding: Finding, line: Int, column: Int) {
+        code = finding.code
+        severity = finding.severity
+        span = finding.span
+        self.line = line
+        self.column = column
+        message = finding.message
+        hint = finding.hint
+    }
+}
+
+/// One thing that is wrong, before its line is known.
+struct Finding {
+    var code: PolicyDiagnostic.Code
+    var severity = PolicyDiagnostic.Severity.error
+    var span: SourceSpan
+    var message: String
+    var hint: String?
+
+    init(
+        _ code: PolicyDiagnostic.Code,
+        _ span: SourceSpan,
+        _ message: String? = nil,
+        hint: String? = nil,
+        severity: PolicyDiagnostic.Severity = .error
+    ) {
+        self.code = code
+        self.severity = severity
+        self.span = span
+        self.message = message ?? code.summary
+        self.hint = hint
+    }
+
+    /// The findings in the order of the text, with lines and columns, at most `max` of them.
+    static func diagnostics(
+        _ findings: [Finding],
+        in text: [UInt8],
+        max: Int = PolicyDiagnostic.countMax
+    ) -> [PolicyDiagnostic] {
+        var lines = LineCounter()
+        let ordered = findings.enumerated().sorted {
+            ($0.element.span.start, $0.offset) < ($1.element.span.start, $1.offset)
+        }
+        var listed = ordered.prefix(max).map(\.element)
+        if ordered.count > max, let last = listed.last {
+            listed.append(
+                Finding(
+                    .tooManyFindings,
+                    SourceSpan(Int(last.span.end), Int(last.span.end)),
+                    "\(ordered.count - max) more findings are not listed"
+                )
+            )
+        }
+        return listed.map { finding in
+            let (line, column) = lines.position(of: Int(finding.span.start), in: text)
+            return PolicyDiagnostic(finding, line: line, column: column)
+        }
+    }
+}
+
+extension PolicyDiagnostic {
+    /// How many findings of one text are listed.
+    static let countMax = 1000
+}
+
+extension PolicyDiagnostic.Code {
+    /// What the code means, where nothing more is known.
+    var summary: String {
+        switch self {
+        case .unexpectedToken: "this cannot stand here"
+        case .unexpectedEnd: "the text ends inside a policy"
+        case .invalidToken: "this is no part of the language"
+        case .unterminatedString: "this string has no closing quote"
+        case .missingSemicolon: "a policy ends with `;`"
+        case .invalidEscape:
+            "this string has an escape that does not exist, or a bare carriage return"
+        case .integerTooLarge: "an integer must be within -9223372036854775808…9223372036854775807"
+        case .reservedIdentifier: "this word is reserved"
+        case .duplicateAnnotation: "this annotation was given before"
+        case .duplicateRecordKey: "this key was given before"
+        case .invalidEffect: "a policy begins with `permit` or `forbid`"
+        case .invalidCondition: "a condition begins with `when` or `unless`"
+        case .emptyCondition: "a condition needs an expression"
+        case .invalidScope: "a scope names principal, action and resource, in this order"
+        case .invalidScopeConstraint: "the scope does not allow this constraint"
+        case .invalidActionType: "the type of an action is `Action`, or ends in `::Action`"
+        case .invalidSlot: "a slot may stand in the scope, for its own variable"
+        case .unknownVariable: "there is no such variable"
+        case .unknownFunction: "there is no such function"
+        case .unknownMethod: "there is no such method"
+        case .functionCalledAsMethod: "this is a function, not a method"
+        case .methodCalledAsFunction: "this is a method, not a function"
+        case .wrongArgumentCount: "this method takes another number of arguments"
+        case .unsupportedOperator: "there is no such operator"
+        case .chainedRelation: "relations do not chain: put one of them in parentheses"
+        case .tooManyUnaryOperators: "at most four `!` or `-` may stand in a row"
+        case .invalidPattern: "the right side of `like` is a string in quotes"
+        case .invalidAttributePath:
+            "the right side of `has` is a name, a path of names, or a string in quotes"
+        case .invalidTypeName: "the right side of `is` is the name of an entity type"
+        case .invalidIndex: "an index is a string in quotes"
+        case .textTooLong: "the text is longer than \(Parser.textBytesMax) bytes"
+        case .policyTooLong: "this policy is longer than \(Parser.policyBytesMax) bytes"
+        case .tooDeep: "this nests deeper than \(Syntax.depthMax) levels"
+        case .tooManyPolicies: "there are more than \(Parser.policiesMax) policies"
+        case .invalidJSON: "this is not the JSON form of a policy"
+        case .duplicatePolicyID: "another policy has this id"
+        case .tooManyFindings: "there are more findings"
+        case .bidirectionalControl:
+            "a control character makes text read in another order than it is stored"
+        case .bareCarriageReturn:
+            "a carriage return without a line feed ends a comment, though it may look like one line"
+        case .mixedScripts: "a word mixes letters of scripts that look alike"
+        }
+    }
 }
 
 extension PolicyDiagnostic: CustomStringConvertible {

@@ -102,6 +102,11 @@ public struct EntitySnapshot: Sendable {
 
         var nameCount: Int { names.count }
 
+        /// A name's type and id, in the snapshot's heap.
+        @inline(__always) func cells(of name: Int) -> Heap.EntityCells {
+            heap.entity(names[name].index)
+        }
+
         /// The number of a name, or -1.
         @inline(__always) func find(_ entity: Heap.EntityCells, in memory: Memory) -> Int {
             table.find(entity, in: memory, againstEntitiesOf: heap) { heap.entity(names[$0].index) }

@@ -95,7 +95,10 @@ struct Evaluator {
         program.heap.entityCell(Int(number))
     }
 
-    private func isType(_ cell: Cell, _ type: UInt32) -> Bool {
+    /// The type and id of an entity of the request.
+    @inline(__always) func cells(_ cell: Cell) -> Heap.EntityCells { memory.entity(cell) }
+
+    func isType(_ cell: Cell, _ type: UInt32) -> Bool {
         memory.equalStrings(memory.entity(cell).type, program.constants[Int(type)])
     }
 

@@ -21,15 +21,19 @@ struct Token: Sendable {
 /// that a bare CR cannot hide a line.
 struct Lexer {
     private let text: [UInt8]
-    private var at = 0
+    private var at: Int
     private(set) var tokens: [Token] = []
     private(set) var invalid: [SourceSpan] = []
+    /// A string had no end, so that no later one has: the search for it is not repeated.
+    private var hasOpenString = false
     /// Whether `?principal` is a token; a schema has `?` alone, behind optional attributes.
     private let hasSlots: Bool
 
-    init(_ text: [UInt8], hasSlots: Bool = true) {
+    /// Begins at an offset that is outside of strings and comments.
+    init(_ text: [UInt8], from offset: Int = 0, hasSlots: Bool = true) {
         self.text = text
         self.hasSlots = hasSlots
+        at = offset
     }
 
     mutating func run() {
@@ -39,8 +43,20 @@ struct Lexer {
             guard at < text.count else { break }
             let start = at
             let kind = next()
-            tokens.append(Token(kind: kind, span: SourceSpan(start, at)))
-            if kind == .invalid { invalid.append(SourceSpan(start, at)) }
+            let span = SourceSpan(start, at)
+            guard kind == .invalid else {
+                tokens.append(Token(kind: kind, span: span))
+                continue
+            }
+            // What is foreign and stands together is one finding.
+            if let last = invalid.last, last.end == span.start, tokens.last?.kind == .invalid {
+                let joined = SourceSpan(from: last, through: span)
+                invalid[invalid.count - 1] = joined
+                tokens[tokens.count - 1].span = joined
+            } else {
+                invalid.append(span)
+                tokens.append(Token(kind: .invalid, span: span))
+            }
         }
         tokens.append(Token(kind: .end, span: SourceSpan(text.count, text.count)))
     }
@@ -57,6 +73,11 @@ struct Lexer {
             while at < text.count, isDigit(text[at]) { at += 1 }
             return .integer
         case UInt8(ascii: "\""): return string()
+        case UInt8(ascii: "'"):
+            // Not a string here, but what was meant as one is one finding.
+            let line = text[at...].prefix { $0 != 0x0A && $0 != 0x0D }
+            if let end = line.firstIndex(of: UInt8(ascii: "'")) { at = end + 1 }
+            return .invalid
         case UInt8(ascii: "?"):
             guard hasSlots else { return .question }
             guard at < text.count, isIdentifierStart(text[at]) else { return .invalid }
@@ -96,22 +117,21 @@ struct Lexer {
     /// Escapes are decoded when the parser needs the value.
     private mutating func string() -> Token.Kind {
         let start = at
-        while at < text.count {
+        while at < text.count, !hasOpenString {
             switch text[at] {
             case UInt8(ascii: "\""):
                 at += 1
                 return .string
             case UInt8(ascii: "\\"):
-                guard at + 1 < text.count, text[at + 1] != UInt8(ascii: "\n") else {
-                    at = start
-                    return .invalid
-                }
+                // A backslash before a line feed is reported when the value is decoded.
                 at += 2
             default: at += 1
             }
         }
-        // The quote is reported alone, so that what follows is still read.
+        // No quote follows in the whole text: the rest of the line was meant as the string.
+        hasOpenString = true
         at = start
+        while at < text.count, text[at] != 0x0A, text[at] != 0x0D { at += 1 }
         return .invalid
     }
 

@@ -51,21 +51,17 @@ extension PolicySet: JSONWritable {
         do throws(PolicyDecoder.Refusal) {
             try decoder.set(document.root)
         } catch {
-            var lines = LineCounter()
-            let offset = error.value.sourceRange
-            let (line, column) = lines.position(of: offset.lowerBound, in: document.bytes)
+            let range = error.value.sourceRange
+            let finding = Finding(
+                error.code,
+                SourceSpan(range.lowerBound, range.upperBound),
+                error.message
+            )
             throw PolicyParseFailure(
-                diagnostics: [
-                    PolicyDiagnostic(
-                        code: error.code,
-                        span: SourceSpan(offset.lowerBound, offset.upperBound),
-                        line: line,
-                        column: column
-                    )
-                ]
+                diagnostics: Finding.diagnostics([finding], in: document.bytes)
             )
         }
-        self.init(syntax: decoder.syntax, sources: decoder.sources, links: decoder.links)
+        self = decoder.result
     }
 }
 
@@ -306,11 +302,14 @@ private struct PolicyDecoder {
     struct Refusal: Error {
         let code: PolicyDiagnostic.Code
         let value: JSONValue
+        /// More than the code says, if anything.
+        var message: String?
     }
 
-    private(set) var syntax = Syntax()
-    private(set) var sources: [PolicySet.Source] = []
-    private(set) var links: [PolicySet.Link] = []
+    private var syntax = Syntax()
+    private var sources: [PolicySet.Source] = []
+    /// What was read.
+    private(set) var result = PolicySet(syntax: Syntax(), sources: [])
     private var depth = 0
 
     /// Members that may be in an object; everything else is refused, so that nothing is silently
@@ -318,18 +317,29 @@ private struct PolicyDecoder {
     private func check(_ json: JSONValue, _ keys: StaticString...) throws(Refusal) {
         guard json.kind == .object else { throw Refusal(code: .invalidJSON, value: json) }
         for (key, value) in json.members where !keys.contains(where: { key.equals($0) }) {
-            throw Refusal(code: .invalidJSON, value: value)
+            throw Refusal(
+                code: .invalidJSON,
+                value: value,
+                message: "there is no member `\(key.text)` here"
+            )
         }
     }
 
-    private func require(_ value: JSONValue?, in parent: JSONValue) throws(Refusal) -> JSONValue {
-        guard let value else { throw Refusal(code: .invalidJSON, value: parent) }
+    private func require(
+        _ key: StaticString,
+        of parent: JSONValue
+    ) throws(Refusal) -> JSONValue {
+        guard let value = parent[key] else {
+            throw Refusal(code: .invalidJSON, value: parent, message: "`\(key)` is missing")
+        }
         return value
     }
 
     private func string(_ key: StaticString, of parent: JSONValue) throws(Refusal) -> Text {
-        let value = try require(parent[key], in: parent)
-        guard let text = value.string else { throw Refusal(code: .invalidJSON, value: value) }
+        let value = try require(key, of: parent)
+        guard let text = value.string else {
+            throw Refusal(code: .invalidJSON, value: value, message: "`\(key)` must be a string")
+        }
         return text
     }
 
@@ -358,16 +368,15 @@ private struct PolicyDecoder {
                 }
             }
         }
+        result = PolicySet(syntax: syntax, sources: sources)
         guard let list = json["templateLinks"] else { return }
-        var set = PolicySet(syntax: syntax, sources: sources)
-        for link in list.elements { try add(link, to: &set) }
-        syntax = set.syntax
-        links = set.links
+        guard list.kind == .array else { throw Refusal(code: .invalidJSON, value: list) }
+        for link in list.elements { try add(link, to: &result) }
     }
 
     private func add(_ link: JSONValue, to set: inout PolicySet) throws(Refusal) {
         try check(link, "templateId", "newId", "values")
-        let values = try require(link["values"], in: link)
+        let values = try require("values", of: link)
         try check(values, "?principal", "?resource")
         func uid(_ json: JSONValue?) throws(Refusal) -> EntityUID? {
             guard let json else { return nil }
@@ -387,7 +396,7 @@ private struct PolicyDecoder {
         } catch {
             let code: PolicyDiagnostic.Code =
                 error == .duplicateID ? .duplicatePolicyID : .invalidSlot
-            throw Refusal(code: code, value: link)
+            throw Refusal(code: code, value: link, message: error.description)
         }
     }
 
@@ -410,10 +419,10 @@ private struct PolicyDecoder {
             effect: effect == "permit" ? .permit : .forbid,
             span: SourceSpan(range.lowerBound, range.upperBound)
         )
-        policy.principal = try constraint(require(json["principal"], in: json), .principal)
-        policy.action = try actionConstraint(require(json["action"], in: json))
-        policy.resource = try constraint(require(json["resource"], in: json), .resource)
-        let conditions = try require(json["conditions"], in: json)
+        policy.principal = try constraint(require("principal", of: json), .principal)
+        policy.action = try actionConstraint(require("action", of: json))
+        policy.resource = try constraint(require("resource", of: json), .resource)
+        let conditions = try require("conditions", of: json)
         guard conditions.kind == .array else {
             throw Refusal(code: .invalidJSON, value: conditions)
         }
@@ -423,7 +432,7 @@ private struct PolicyDecoder {
             guard kind == "when" || kind == "unless" else {
                 throw Refusal(code: .invalidCondition, value: condition)
             }
-            let body = try expression(require(condition["body"], in: condition))
+            let body = try expression(require("body", of: condition))
             policy.conditions.append(PolicySyntax.Condition(isWhen: kind == "when", body: body))
         }
         for (key, value) in json["annotations"]?.members.map(\.self) ?? [] {
@@ -465,11 +474,11 @@ private struct PolicyDecoder {
         try check(json, "op", "entity", "entities")
         switch try string("op", of: json) {
         case "All": return .any
-        case "==": return .equal(.entity(try action(require(json["entity"], in: json))))
+        case "==": return .equal(.entity(try action(require("entity", of: json))))
         case "in":
             if let one = json["entity"] { return .in(.entity(try action(one))) }
             var actions: [EntityIndex] = []
-            for element in try require(json["entities"], in: json).elements {
+            for element in try require("entities", of: json).elements {
                 actions.append(try action(element))
             }
             return .inSet(actions)
@@ -487,7 +496,7 @@ private struct PolicyDecoder {
             }
             return .slot(slot)
         }
-        return .entity(try entity(require(json["entity"], in: json)))
+        return .entity(try entity(require("entity", of: json)))
     }
 
     private mutating func action(_ json: JSONValue) throws(Refusal) -> EntityIndex {
@@ -587,7 +596,7 @@ private struct PolicyDecoder {
         _ key: StaticString,
         of parent: JSONValue
     ) throws(Refusal) -> ExpressionID {
-        try expression(require(parent[key], in: parent))
+        try expression(require(key, of: parent))
     }
 
     private mutating func argument(_ body: JSONValue) throws(Refusal) -> ExpressionID {
@@ -626,7 +635,7 @@ private struct PolicyDecoder {
     ) throws(Refusal) -> ExpressionID {
         try check(body, "left", "attr")
         let left = try member("left", of: body)
-        let attribute = try require(body["attr"], in: body)
+        let attribute = try require("attr", of: body)
         var path: [UInt32] = []
         if let name = attribute.jsonString {
             path.append(syntax.symbols.intern(name.utf8Bytes).index)
@@ -654,7 +663,7 @@ private struct PolicyDecoder {
     ) throws(Refusal) -> ExpressionID {
         try check(body, "left", "pattern")
         let left = try member("left", of: body)
-        let elements = try require(body["pattern"], in: body)
+        let elements = try require("pattern", of: body)
         guard elements.kind == .array else { throw Refusal(code: .invalidPattern, value: elements) }
         var pattern: [UInt8] = []
         for element in elements.elements {
@@ -717,7 +726,7 @@ private struct PolicyDecoder {
         if let argument = call["arg"] {
             arguments.append(try value(argument))
         } else {
-            for argument in try require(call["args"], in: call).elements {
+            for argument in try require("args", of: call).elements {
                 arguments.append(try value(argument))
             }
         }

