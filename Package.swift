@@ -30,6 +30,9 @@ let arguments: Target.Dependency = .product(
     package: "swift-argument-parser"
 )
 
+let hummingbird: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+
 func system(_ name: String, pkgConfig: String, apt: String) -> Target {
     .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
@@ -65,6 +68,12 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird",
+            exact: "2.28.1",
+            traits: []
+        ),
+        .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0", traits: []),
     ],
     targets: [
         // Foundation: the one JSON reader and writer, the one crypto boundary.
@@ -87,6 +96,7 @@ let package = Package(
         library("MCPProtocol", ["GatewayModel", "JSON"]),
         library("ControlProtocol", ["GatewayModel", protobuf], exclude: ["control.proto"]),
         library("IdentityProtocols", ["Cryptography", "GatewayModel", "JSON"]),
+        library("AdminAPI", ["GatewayModel", "JSON"]),
 
         // Infrastructure: I/O, no business rules.
         system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
@@ -107,9 +117,10 @@ let package = Package(
         library(
             "ControlPlane",
             [
-                "AuditLog", "ControlProtocol", "ControlStore", "Cryptography", "GatewayModel",
-                "GatewayPolicy", "IdentityProtocols", "JSON", "Networking", "Postgres",
-                "ServiceRuntime", lifecycle, logging, nioCore, protobuf,
+                "AdminAPI", "AuditLog", "ControlProtocol", "ControlStore", "Cryptography",
+                "GatewayModel", "GatewayPolicy", "IdentityProtocols", "JSON", "Networking",
+                "Postgres", "ServiceRuntime", httpTypes, hummingbird, lifecycle, logging, nioCore,
+                protobuf,
             ]
         ),
         library(
@@ -135,6 +146,7 @@ let package = Package(
         tests("GatewayPolicyTests", ["GatewayPolicy", "Cedar", "GatewayModel", "JSON"]),
         tests("ControlProtocolTests", ["ControlProtocol", "GatewayModel", protobuf]),
         tests("MCPProtocolTests", ["MCPProtocol", "JSON"]),
+        tests("AdminAPITests", ["AdminAPI", "GatewayModel", "JSON"]),
         tests("IdentityProtocolsTests", ["IdentityProtocols", "Cryptography", "JSON"]),
         tests(
             "NetworkingTests",
@@ -160,9 +172,10 @@ let package = Package(
         tests(
             "ControlPlaneTests",
             [
-                "ControlPlane", "ControlProtocol", "ControlStore", "AuditLog", "Cryptography",
-                "GatewayModel", "IdentityProtocols", "JSON", "Networking", "Postgres",
-                "PostgresTestSupport", "ServiceRuntime", lifecycle, logging, nioCore, protobuf,
+                "ControlPlane", "AdminAPI", "ControlProtocol", "ControlStore", "AuditLog",
+                "Cryptography", "GatewayModel", "IdentityProtocols", "JSON", "Networking",
+                "Postgres", "PostgresTestSupport", "ServiceRuntime", lifecycle, logging, nioCore,
+                nioPosix, protobuf,
             ]
         ),
         tests(

@@ -23,6 +23,7 @@ import Testing
         "MCPProtocol": ["GatewayModel", "JSON"],
         "ControlProtocol": ["GatewayModel"],
         "IdentityProtocols": ["Cryptography", "GatewayModel", "JSON"],
+        "AdminAPI": ["GatewayModel", "JSON"],
         // infrastructure
         "ServiceRuntime": ["Cryptography", "GatewayModel", "JSON"],
         "Networking": ["CNghttp2", "Cryptography"],
@@ -55,9 +56,7 @@ import Testing
 
     static let pureTargets: Set<String> = [
         "JSON", "GatewayModel", "Cedar", "GatewayPolicy", "PolicyConformance", "AuditLog",
-        "MCPProtocol",
-        "ControlProtocol",
-        "IdentityProtocols",
+        "MCPProtocol", "ControlProtocol", "IdentityProtocols", "AdminAPI",
     ]
 
     @Test func `every target imports only what the table allows`() throws {
