@@ -230,17 +230,35 @@ public struct ConfigurationStore: Sendable {
     ///
     /// READ COMMITTED under the lock of the namespace's row: changes of one namespace follow each
     /// other, and versions appear in the order of their numbers.
+    ///
+    /// - Parameter entry: goes on record with the change, when an administrator is behind it.
     @discardableResult
     public func change(
         _ id: NamespaceID,
-        _ edits: [ConfigurationEdit]
+        _ edits: [ConfigurationEdit],
+        recording entry: AdminEntry? = nil
     ) async throws(StoreError) -> Bool {
-        let steps = edits.flatMap { $0.steps(in: id) }
-        return try await client.transact(in: .namespace(id)) { transaction in
+        try await client.transact(in: .namespace(id)) { transaction in
             let rows = try await transaction.query(
                 "select 1 from namespace where id = \(id) for no key update"
             )
             guard rows.count == 1 else { throw StoreError.namespaceUnknown }
+            let isChanged = try await Self.apply(edits, to: id, in: transaction)
+            if isChanged, let entry { try await entry.insert(in: transaction) }
+            return isChanged
+        }
+    }
+
+    /// Applies edits in a transaction that holds the lock of the namespace's row; answers whether
+    /// they changed what proxies enforce.
+    @discardableResult
+    public static func apply(
+        _ edits: [ConfigurationEdit],
+        to id: NamespaceID,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> Bool {
+        let steps = edits.flatMap { $0.steps(in: id) }
+        do throws(PostgresError) {
             let results = try await transaction.pipeline { pipeline in
                 for step in steps { pipeline.add(step.query) }
             }
@@ -251,16 +269,19 @@ public struct ConfigurationStore: Sendable {
             }
             guard isChanged else { return false }
             // Sent when the transaction commits, and only then.
-            try await transaction.pipeline(
-                .init(
+            let announcements = try await transaction.pipeline { pipeline in
+                pipeline.add(
                     """
                     update namespace set configuration_version = configuration_version + 1
                     where id = \(id)
                     """
-                ),
-                .init("select pg_notify('ostiary_configuration', \(id.description))")
-            )
+                )
+                pipeline.add("select pg_notify('ostiary_configuration', \(id.description))")
+            }
+            for result in announcements { _ = try result.get() }
             return true
+        } catch {
+            throw .database(error)
         }
     }
 }
@@ -276,7 +297,7 @@ extension NamespaceConfiguration.PinnedTool {
 }
 
 extension NamespaceConfiguration.Server {
-    fileprivate init(_ row: Row) throws(PostgresError) {
+    init(_ row: Row) throws(PostgresError) {
         name = ServerName(try row.decode(at: 0, as: String.self))
         url = Text(try row.decode(at: 1, as: String.self))
         isEnabled = try row.decode(at: 2)
@@ -288,7 +309,7 @@ extension NamespaceConfiguration.Server {
 }
 
 extension IdentityProvider {
-    fileprivate init(_ row: Row) throws(PostgresError) {
+    init(_ row: Row) throws(PostgresError) {
         issuer = Text(try row.decode(at: 0, as: String.self))
         jwks = Text(try row.decode(at: 1, as: String.self))
         audiences = try row.decode(at: 2, as: [String].self).map { Text($0) }
@@ -300,7 +321,7 @@ extension IdentityProvider {
 }
 
 extension StoredRelease {
-    fileprivate init(_ row: Row) throws(PostgresError) {
+    init(_ row: Row) throws(PostgresError) {
         id = Text(try row.decode(at: 0, as: String.self))
         number = UInt64(try row.decode(at: 1, as: Int64.self))
         digest = try row.decode(at: 2)
@@ -309,7 +330,7 @@ extension StoredRelease {
 }
 
 extension Subject {
-    fileprivate init(stored row: Row) throws {
+    init(stored row: Row) throws {
         let (id, issuer, name) = try row.decode(String.self, String.self, String.self)
         guard let kind = Kind(rawValue: try row.decode(at: 3)),
             let status = Status(rawValue: try row.decode(at: 4)),

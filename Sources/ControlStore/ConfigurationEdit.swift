@@ -25,6 +25,14 @@ public enum ConfigurationEdit: Sendable {
     /// Documents are in force, as a new release unless they are already. The caller has compiled
     /// them.
     case release([StoredRelease.Document], by: Text)
+    /// A server is gone, with what is known of its tools.
+    case serverRemoved(ServerName)
+    /// An issuer is believed no longer. None of its subjects may be left.
+    case identityProviderRemoved(issuer: Text)
+    /// No definition of the tool is accepted.
+    case unpin(server: ServerName, tool: ToolName, by: Text)
+    /// A release that is there is in force.
+    case activation(release: UInt64, by: Text)
 
     /// A server to be written.
     public struct ServerEdit: Sendable {
@@ -123,6 +131,59 @@ public enum ConfigurationEdit: Sendable {
             Self.report(tools, of: server, in: namespace)
         case .release(let documents, let by):
             Self.release(documents, by: by, in: namespace)
+        case .serverRemoved, .identityProviderRemoved, .unpin, .activation:
+            removalOrActivation(in: namespace)
+        }
+    }
+
+    private func removalOrActivation(in namespace: NamespaceID) -> [Step] {
+        switch self {
+        case .serverRemoved(let server):
+            [
+                // Pins point at definitions, definitions at their server, which takes them along.
+                Step(
+                    query: """
+                        delete from tool where namespace_id = \(namespace)
+                            and server = \(server.text.string)
+                        """
+                ),
+                Step(
+                    query: """
+                        delete from server where namespace_id = \(namespace)
+                            and name = \(server.text.string)
+                        """
+                ),
+            ]
+        case .identityProviderRemoved(let issuer):
+            [
+                Step(
+                    query: """
+                        delete from identity_provider where namespace_id = \(namespace)
+                            and issuer = \(issuer.string)
+                        """
+                )
+            ]
+        case .unpin(let server, let tool, let by):
+            [
+                Step(
+                    query: """
+                        update tool set pinned_digest = null, accepted_by = \(by.string),
+                            updated_at = now()
+                        where namespace_id = \(namespace) and server = \(server.text.string)
+                            and name = \(tool.text.string) and pinned_digest is not null
+                        """
+                )
+            ]
+        case .activation(let release, let by):
+            [
+                Step(
+                    query: """
+                        insert into policy_activation (namespace_id, release_number, activated_by)
+                        values (\(namespace), \(Int64(release)), \(by.string))
+                        """
+                )
+            ]
+        default: []
         }
     }
 

@@ -1,11 +1,11 @@
 public import AuditLog
 import Cryptography
 public import GatewayModel
-import JSON
+public import JSON
 public import Postgres
 
 /// A record as it is stored.
-public struct StoredRecord: Sendable, Hashable {
+public struct StoredRecord: Sendable, Hashable, Listed {
     /// Where it stands in the order of arrival.
     public let arrival: Int64
     /// Where it stands in its writer's order.
@@ -18,6 +18,8 @@ public struct StoredRecord: Sendable, Hashable {
     public let isAnnotation: Bool
     /// Its exact bytes.
     public let body: [UInt8]
+    /// Its place in the order of arrival.
+    public var key: Text { Text("\(arrival)") }
 }
 
 /// What a reader is interested in; an absent criterion accepts everything.
@@ -30,35 +32,72 @@ public struct RecordFilter: Sendable {
     public var server: ServerName?
     /// Only this tool.
     public var tool: ToolName?
+    /// Only with this decision.
+    public var answer: Text?
+    /// Not earlier than this, by the record's own time.
+    public var from: GatewayModel.Timestamp?
+    /// Earlier than this, by the record's own time.
+    public var to: GatewayModel.Timestamp?
 
     /// Everything.
     public init(
         kind: AuditRecord.Kind? = nil,
         subject: SubjectID? = nil,
         server: ServerName? = nil,
-        tool: ToolName? = nil
+        tool: ToolName? = nil,
+        answer: Text? = nil,
+        from: GatewayModel.Timestamp? = nil,
+        to: GatewayModel.Timestamp? = nil
     ) {
         self.kind = kind
         self.subject = subject
         self.server = server
         self.tool = tool
+        self.answer = answer
+        self.from = from
+        self.to = to
     }
 }
 
 /// Records, read: pages by position.
 extension RecordStore {
     /// The records that arrived after `position`, oldest first, at most `limit`.
+    ///
+    /// A page that was read once reads the same for ever: what is still being written is left to later pages.
     public func page(
         of namespace: Namespace,
         after position: Int64 = 0,
         limit: Int = 100,
         filter: RecordFilter = RecordFilter()
     ) async throws(StoreError) -> [StoredRecord] {
-        let rows = try await client.run(
+        try await client.transact(in: .namespace(namespace.id)) { transaction in
+            try await page(
+                of: namespace,
+                after: position,
+                limit: limit,
+                filter: filter,
+                in: transaction
+            )
+        }
+    }
+
+    /// The same, in a transaction, which must be READ COMMITTED: the rows are read after the horizon.
+    public func page(
+        of namespace: Namespace,
+        after position: Int64,
+        limit: Int,
+        filter: RecordFilter = RecordFilter(),
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> [StoredRecord] {
+        let horizon = try await horizon(in: transaction)
+        let from = filter.from.map { Postgres.Timestamp(microseconds: $0.microseconds) }
+        let to = filter.to.map { Postgres.Timestamp(microseconds: $0.microseconds) }
+        let rows = try await transaction.run(
             """
             select position, instance, epoch, lane, n, kind, occurred_at, annotation, body
             from record
             where namespace_id = \(namespace.id) and position > \(position)
+                and position <= \(horizon)
                 and (\(filter.kind?.rawValue)::text is null or kind = \(filter.kind?.rawValue))
                 and (\(filter.subject?.text.string)::text is null
                     or subject = \(filter.subject?.text.string))
@@ -66,11 +105,39 @@ extension RecordStore {
                     or server = \(filter.server?.text.string))
                 and (\(filter.tool?.text.string)::text is null
                     or tool = \(filter.tool?.text.string))
+                and (\(filter.answer?.string)::text is null or answer = \(filter.answer?.string))
+                and (\(from)::timestamptz is null or occurred_at >= \(from))
+                and (\(to)::timestamptz is null or occurred_at < \(to))
             order by position limit \(Int64(limit))
             """,
             in: .namespace(namespace.id)
         )
         return try storing { try rows.map { try StoredRecord($0, of: namespace.name) } }
+    }
+
+    /// The position up to which nothing can be added any more (`note_record_horizon`).
+    ///
+    /// The sequence is read before the locks, in statements of their own: a writer that shows no lock yet will take only
+    /// positions above what the sequence said.
+    private func horizon(in transaction: borrowing Transaction) async throws(StoreError) -> Int64 {
+        let last = try await transaction.run("select last_value from record_position_seq")
+        let shown = try await transaction.run(
+            """
+            select objid::bigint from pg_locks
+            where locktype = 'advisory' and classid = 1330859340 and objsubid = 2
+                and database = (select oid from pg_database where datname = current_database())
+            """
+        )
+        return try storing {
+            let last: Int64 = try last.one().decode(at: 0)
+            return try shown.reduce(last) { least, row in
+                // Only the low half fits a lock; the position is the nearest one that is not above the sequence.
+                let low: Int64 = try row.decode(at: 0)
+                var position = last & ~0xFFFF_FFFF | low
+                if position > last { position -= 1 << 32 }
+                return min(least, position)
+            }
+        }
     }
 
     /// How the call of an intent ended, and who said so.

@@ -53,8 +53,10 @@ private struct House: Sendable {
                 values ('\(id)', 'p', 1, decode(repeat('00', 16), 'hex'), '', '\(id)', now());
             insert into enrolment_token (digest, namespace_id, instance, expires_at)
                 values (\(hash), '\(id)', 'p', now());
-            insert into api_token (digest, name, namespace_id, role, expires_at)
-                values (\(hash), 't', '\(id)', 'auditor', now());
+            insert into api_token (digest, id, name, namespace_id, role, created_by, expires_at)
+                values (\(hash), 'tok_\(id)', 't', '\(id)', 'auditor', 'ann', now());
+            insert into admin_record (namespace_id, actor, actor_name, request_id, operation, target)
+                values ('\(id)', 'tok_\(id)', 't', 'req_1', 'createServer', 'demo');
             insert into record (namespace_id, instance, epoch, lane, n, occurred_at, kind, body)
                 values ('\(id)', 'p', 1, 'committed', 1, now(), 'intent', '');
             insert into call_outcome (namespace_id, instance, epoch, lane, intent_n, outcome, outcome_instance,
@@ -68,6 +70,7 @@ private struct House: Sendable {
         "namespace", "namespace_key", "identity_provider", "subject", "server", "tool_definition",
         "tool", "policy_release", "policy_document", "policy_activation", "instance", "epoch",
         "enrolment_token", "api_token", "record", "call_outcome", "record_part",
+        "admin_record",
     ]
 
     static func key(_ table: String) -> String { table == "namespace" ? "id" : "namespace_id" }
@@ -130,7 +133,7 @@ struct DatabaseRoleTests {
         #expect(
             seen == [
                 "namespace", "identity_provider", "instance", "epoch", "enrolment_token",
-                "api_token",
+                "api_token", "admin_record",
             ]
         )
         let keys = "select 1 from installation_key"
@@ -156,6 +159,10 @@ struct DatabaseRoleTests {
         insert into record_part (namespace_id, instance, epoch, lane, n, name, key_id, sealed)
         values ('B', 'p', 1, 'committed', 7, 'arguments', 'parts-1', '')
         """,
+        """
+        insert into admin_record (namespace_id, actor, actor_name, request_id, operation, target)
+        values ('B', 'a', 'a', 'r', 'o', 't')
+        """,
         // Out of its own.
         "update subject set namespace_id = 'B' where namespace_id = 'A'",
         "update epoch set namespace_id = 'B' where namespace_id = 'A'",
@@ -167,6 +174,7 @@ struct DatabaseRoleTests {
         "update record_part set sealed = ''", "delete from record_part",
         "update policy_document set source = ''", "delete from policy_release",
         "update policy_activation set release_number = 1", "delete from policy_activation",
+        "update admin_record set actor = ''", "delete from admin_record", "truncate admin_record",
         "update tool_definition set canonical = ''", "update namespace_key set wrapped = ''",
         "update installation_key set wrapped = ''", "delete from installation_key",
         "delete from namespace", "delete from instance", "delete from epoch",

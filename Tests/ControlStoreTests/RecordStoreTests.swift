@@ -365,4 +365,27 @@ struct RecordStoreTests {
             #expect(none.isEmpty)
         }
     }
+
+    @Test func `a page ends before what is still being written`() async throws {
+        try await World.run { world in
+            let life = try await world.open()
+            try await world.commit([world.intent(1)], life)
+            try await world.superuser.withTransaction { transaction in
+                // It has its position, and is not committed.
+                _ = try await transaction.query(
+                    """
+                    insert into record (namespace_id, instance, epoch, lane, n, occurred_at, kind, body)
+                    select namespace_id, instance, epoch, lane, n + 100, occurred_at, kind, body
+                    from record
+                    """
+                )
+                try await world.commit([world.intent(2)], life)
+                #expect(try await world.log() == ["proxy-a/1/1 intent"])
+            }
+            #expect(
+                try await world.log()
+                    == ["proxy-a/1/1 intent", "proxy-a/1/101 intent", "proxy-a/1/2 intent"]
+            )
+        }
+    }
 }
