@@ -70,6 +70,19 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
         server: service.enrolmentServer(),
         logger: logger
     )
+    let rest = try settings.restListener(
+        RESTHandlers(
+            store: AdministrationStore(client),
+            namespaces: NamespaceStore(client),
+            records: RecordStore(client),
+            keys: keys,
+            keySets: nil,
+            developmentIssuer: settings.issuesDevelopmentTokens
+                ? DevelopmentIssuer(installation) : nil
+        ),
+        loops: loops,
+        logger: logger
+    )
     try settings.announce(link: link.port, enrolment: enrolment.port, installation)
     logger.info(
         "control is listening",
@@ -86,10 +99,11 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
                 graceMilliseconds: settings.leaseGraceMilliseconds,
                 logger: logger
             ),
-            enrolment, link,
+            enrolment, link, rest,
         ],
         linkPort: link.port,
         enrolmentPort: enrolment.port,
+        rest: rest,
         installation: installation
     )
 }
@@ -135,8 +149,12 @@ public struct ControlAssembly: Sendable {
     public let linkPort: Int
     /// Where proxies enrol.
     public let enrolmentPort: Int
+    let rest: RESTListener
     /// The keys it signs with.
     public let installation: InstallationKeys
+
+    /// Where the REST interface is, once its services run.
+    public var apiPort: Int { get async { await rest.port } }
 }
 
 /// Why a process refuses to start.
@@ -173,6 +191,35 @@ public struct ControlDatabase: Sendable {
         return try await task.apply(ImportDocument(parsing: bytes))
     }
 
+    /// A token of the REST interface, for the installation or one namespace that is there.
+    public func apiToken(
+        name: String,
+        role: String,
+        namespace: String?,
+        lifetimeSeconds: Int64
+    ) async throws -> [UInt8] {
+        guard let role = APITokenRow.Role(rawValue: role) else {
+            throw StartError(description: "a role is administrator or auditor")
+        }
+        let reach: NamespaceID? =
+            if let namespace { try await self.namespace(NamespaceName(namespace)).id } else { nil }
+        let token = APIToken.random()
+        let store = AdministrationStore(client)
+        try await store.transaction { transaction in
+            let id = try await store.addAPIToken(
+                Secret(token),
+                name: Text(name),
+                role: role,
+                namespace: reach,
+                lifetimeSeconds: lifetimeSeconds,
+                by: "command:api-token",
+                in: transaction
+            )
+            try await AdminEntry.command("api-token", on: id, of: reach).insert(in: transaction)
+        }
+        return token
+    }
+
     /// A one-time token, valid for an hour, that enrols `instance` into a namespace, which is made
     /// if need be.
     public func enrolmentToken(
@@ -180,13 +227,19 @@ public struct ControlDatabase: Sendable {
         instance: String
     ) async throws -> [UInt8] {
         let namespace = try await NamespaceStore(client).ensure(NamespaceName(namespace))
-        let token = Array("ost_\(Base64.encode(SecureRandom.bytes(32), .url))".utf8)
-        try await InstanceStore(client).addToken(
-            Secret(token),
-            for: InstanceID(instance),
-            of: namespace.id,
-            lifetimeSeconds: 3600
-        )
+        let token = EnrolmentToken.random()
+        let store = AdministrationStore(client)
+        try await store.transaction { transaction in
+            let id = try await store.addEnrolmentToken(
+                Secret(token),
+                for: InstanceID(instance),
+                of: namespace.id,
+                lifetimeSeconds: 3600,
+                in: transaction
+            )
+            try await AdminEntry.command("enrolment-token", on: id, of: namespace.id)
+                .insert(in: transaction)
+        }
         return token
     }
 
@@ -272,6 +325,32 @@ extension ControlSettings {
         }
         if let linkPortFile { try write("\(link)\n", linkPortFile) }
         if let enrolmentPortFile { try write("\(enrolment)\n", enrolmentPortFile) }
+    }
+
+    fileprivate func restListener(
+        _ handlers: RESTHandlers,
+        loops: EventLoops,
+        logger: Logger
+    ) throws -> RESTListener {
+        let tls = try apiIdentity.map { identity in
+            try TLSContext(
+                TLSContext.Configuration(
+                    role: .server,
+                    identity: identity,
+                    trust: .nobody,
+                    applicationProtocols: ["http/1.1"]
+                )
+            )
+        }
+        return RESTListener(
+            host: apiListen.host,
+            port: apiListen.port,
+            portFile: apiPortFile,
+            tls: tls,
+            loops: loops,
+            service: RESTService(handlers, logger: logger),
+            logger: logger
+        )
     }
 }
 

@@ -27,6 +27,16 @@ public struct ControlSettings: Sendable {
     public var enrolmentListen: (host: String, port: Int)
     /// The file that gets the port in use: `OSTIARY_ENROLMENT_PORT_FILE`.
     public var enrolmentPortFile: String?
+    /// Where the REST interface is: `OSTIARY_API_LISTEN`, default `127.0.0.1:8445`; port 0 takes a
+    /// free one.
+    public var apiListen: (host: String, port: Int)
+    /// The file that gets the port in use: `OSTIARY_API_PORT_FILE`.
+    public var apiPortFile: String?
+    /// The certificate and key of the REST interface: `OSTIARY_API_CERTIFICATE_FILE`,
+    /// `OSTIARY_API_KEY_FILE`; without them it speaks plain HTTP, on loopback only.
+    public var apiIdentity: TLSIdentity?
+    /// Whether REST issues development tokens: `OSTIARY_DEVELOPMENT_TOKENS`, default `false`.
+    public var issuesDevelopmentTokens: Bool
     /// A folder for what operators hand to proxies: `authority.pem`, `snapshot-key.pem`.
     ///
     /// `OSTIARY_STATE_DIRECTORY`.
@@ -47,6 +57,8 @@ public struct ControlSettings: Sendable {
         self.keyEncryptionKey = keyEncryptionKey
         linkListen = ("127.0.0.1", 0)
         enrolmentListen = ("127.0.0.1", 0)
+        apiListen = ("127.0.0.1", 0)
+        issuesDevelopmentTokens = false
         migrationsFolder = "migrations"
         logLevel = .info
         leaseGraceMilliseconds = 5000
@@ -71,6 +83,16 @@ public struct ControlSettings: Sendable {
         linkPortFile = reader.text("link.port.file")
         enrolmentListen = try reader.address("enrolment.listen", default: ("127.0.0.1", 8444))
         enrolmentPortFile = reader.text("enrolment.port.file")
+        apiListen = try reader.address("api.listen", default: ("127.0.0.1", 8445))
+        apiPortFile = reader.text("api.port.file")
+        apiIdentity = try Self.apiIdentity(reader)
+        guard apiIdentity != nil || Self.isLoopback(apiListen.host) else {
+            throw SettingsError(
+                "OSTIARY_API_LISTEN",
+                "must be a loopback address, unless OSTIARY_API_CERTIFICATE_FILE is set"
+            )
+        }
+        issuesDevelopmentTokens = try reader.flag("development.tokens", default: false)
         stateDirectory = reader.text("state.directory")
         migrationsFolder = reader.text("migrations") ?? "migrations"
         guard let level = Logger.Level(rawValue: reader.text("log.level") ?? "info") else {
@@ -80,6 +102,29 @@ public struct ControlSettings: Sendable {
         leaseGraceMilliseconds = Int64(
             try reader.integer("lease.grace.ms", default: 5000, in: 0...600_000)
         )
+    }
+
+    private static func apiIdentity(
+        _ reader: SettingsReader
+    ) throws(SettingsError) -> TLSIdentity? {
+        guard let path = reader.text("api.certificate.file") else {
+            guard reader.text("api.key.file") == nil else {
+                throw SettingsError("OSTIARY_API_KEY_FILE", "is set without a certificate")
+            }
+            return nil
+        }
+        let chain = try Files.read(path) { SettingsError("OSTIARY_API_CERTIFICATE_FILE", $0) }
+        let key = try reader.secretFile("api.key.file")
+        do throws(CryptographyError) {
+            return try TLSIdentity(certificatesPEM: chain, keyPEM: key)
+        } catch {
+            throw SettingsError("OSTIARY_API_CERTIFICATE_FILE", "\(error)")
+        }
+    }
+
+    /// Names are not resolved here: `localhost` is what it says on every machine that matters.
+    private static func isLoopback(_ host: String) -> Bool {
+        host == "localhost" || host == "::1" || host.hasPrefix("127.")
     }
 
     private static func key(_ secret: Secret) throws(SettingsError) -> SymmetricKey {

@@ -8,7 +8,7 @@ import ServiceRuntime
 
 /// Applies an ``ImportDocument``.
 ///
-/// The REST interface will change things through the same edits.
+/// The REST interface changes things through the same edits.
 struct Import: Sendable {
     let client: PostgresClient
     let keys: KeyStore
@@ -60,7 +60,11 @@ struct Import: Sendable {
             }
         }
         if let release { edits.append(.release(release, by: "import")) }
-        return try await store.change(namespace.id, edits)
+        return try await store.change(
+            namespace.id,
+            edits,
+            recording: .command("import", on: document.namespace.text, of: namespace.id)
+        )
     }
 
     /// The release in full, once it is known to compile: what does not compile is never stored.

@@ -12,7 +12,7 @@ struct OstiaryControl: AsyncParsableCommand {
         discussion: "Settings come from environment variables: docs/reference/settings.md.",
         subcommands: [
             Serve.self, Migrate.self, Import.self, EnrolmentToken.self, DevelopmentToken.self,
-            Records.self,
+            Records.self, APIToken.self,
         ]
     )
 }
@@ -104,6 +104,50 @@ struct DevelopmentToken: AsyncParsableCommand {
                 namespace: namespace,
                 subject: subject,
                 audience: audience,
+                lifetimeSeconds: ttl
+            )
+        }
+        Output.line(token)
+    }
+}
+
+struct APIToken: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "api-token",
+        abstract: "Print a token of the REST interface: the first one; more come from REST itself.",
+        discussion: """
+            Example: ostiary-control api-token --role administrator --name ann --ttl 86400
+            """
+    )
+
+    @Option(help: "administrator or auditor.")
+    var role: String
+    @Option(help: "Who has it, and what for.")
+    var name: String
+    @Option(help: "The one namespace it reaches; else the whole installation.")
+    var namespace: String?
+    @Option(help: "How long it is valid, in seconds.")
+    var ttl: Int64 = 90 * 86_400
+
+    func validate() throws {
+        guard ["administrator", "auditor"].contains(role) else {
+            throw ValidationError("--role is administrator or auditor")
+        }
+        guard (60...31_536_000).contains(ttl) else {
+            throw ValidationError("--ttl is 60 to 31536000 seconds")
+        }
+        guard (1...128).contains(name.unicodeScalars.count) else {
+            throw ValidationError("--name has 1 to 128 characters")
+        }
+    }
+
+    func run() async throws {
+        let (settings, logger) = try start()
+        let token = try await withDatabase(settings, logger: logger) {
+            try await $0.apiToken(
+                name: name,
+                role: role,
+                namespace: namespace,
                 lifetimeSeconds: ttl
             )
         }

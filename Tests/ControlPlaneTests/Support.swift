@@ -37,7 +37,10 @@ struct Plane: Sendable {
     let assembly: ControlAssembly
     let loops: EventLoops
 
-    static func run(_ body: (Plane) async throws -> Void) async throws {
+    static func run(
+        developmentTokens: Bool = false,
+        _ body: (Plane) async throws -> Void
+    ) async throws {
         let cluster = TestCluster(.on)
         let key = try #require(SymmetricKey(Array(repeating: UInt8(7), count: 32)))
         var settings = ControlSettings(
@@ -46,6 +49,7 @@ struct Plane: Sendable {
         )
         settings.migrationDatabaseURL = Secret(try cluster.url())
         settings.migrationsFolder = migrationsFolder
+        settings.issuesDevelopmentTokens = developmentTokens
         _ = try await migrate(settings, logger: silent)
         _ = try await withDatabase(settings, logger: silent) {
             try await $0.apply(document: Array(document.utf8), folder: "/")

@@ -1,0 +1,284 @@
+import AdminAPI
+import ControlStore
+import Cryptography
+import GatewayModel
+import JSON
+
+// What resources look like, in the order of AdminAPI's schemas. Nothing secret has a line here.
+
+protocol Represented {
+    func write(to writer: inout JSONWriter)
+}
+
+extension Represented {
+    func json() -> [UInt8] {
+        var writer = JSONWriter()
+        write(to: &writer)
+        return writer.finish()
+    }
+}
+
+extension JSONWriter {
+    mutating func time(_ name: StaticString, _ time: Timestamp) {
+        member(name, Text(time.description))
+    }
+
+    mutating func time(_ name: StaticString, orNull time: Timestamp?) {
+        text(name, orNull: time.map { Text($0.description) })
+    }
+
+    mutating func text(_ name: StaticString, orNull text: Text?) {
+        key(name)
+        if let text { value(text) } else { null() }
+    }
+
+    mutating func texts(_ name: StaticString, _ texts: [Text]) {
+        array(name) { writer in
+            for text in texts { writer.value(text) }
+        }
+    }
+}
+
+extension NamespaceRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("name", namespace.name.text)
+            writer.member("trustOnFirstUse", namespace.trustsOnFirstUse)
+            writer.time("createdAt", createdAt)
+        }
+    }
+}
+
+extension ServerRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("name", server.name.text)
+            writer.member("url", server.url)
+            writer.member("enabled", server.isEnabled)
+            writer.texts("memberships", server.memberships)
+            writer.text("credentialHeader", orNull: server.credentialHeader)
+            writer.time("createdAt", createdAt)
+            writer.time("updatedAt", updatedAt)
+        }
+    }
+}
+
+extension ToolRow: Represented {
+    func write(to writer: inout JSONWriter) { write(to: &writer, isWhole: false) }
+
+    /// - Parameter isWhole: with the definitions themselves.
+    func write(to writer: inout JSONWriter, isWhole: Bool) {
+        writer.object { writer in
+            writer.member("server", server.text)
+            writer.member("name", name.text)
+            writer.member("effect", effect)
+            writer.text("pinnedDigest", orNull: pinnedDigest.map { Text(Hex.encode($0)) })
+            writer.text("acceptedBy", orNull: acceptedBy)
+            writer.time("updatedAt", updatedAt)
+            writer.array("definitions") { writer in
+                for definition in definitions {
+                    writer.object { writer in
+                        writer.member("digest", Text(Hex.encode(definition.digest)))
+                        writer.time("firstSeenAt", definition.firstSeenAt)
+                        if isWhole, let document = try? JSONDocument(parsing: definition.canonical)
+                        {
+                            writer.member("definition", document.root)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    func wholeJSON() -> [UInt8] {
+        var writer = JSONWriter()
+        write(to: &writer, isWhole: true)
+        return writer.finish()
+    }
+}
+
+extension IdentityProviderRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("id", id)
+            writer.member("issuer", provider.issuer)
+            writer.key("jwks")
+            if let document = try? JSONDocument(parsing: provider.jwks.string) {
+                writer.value(document.root)
+            } else {
+                writer.null()
+            }
+            writer.texts("audiences", provider.audiences)
+            writer.texts("algorithms", provider.algorithms)
+            writer.texts("tokenTypes", provider.tokenTypes)
+            writer.member("groupsPointer", provider.groupsPointer)
+            writer.member("subjectPointer", provider.subjectPointer)
+            writer.time("createdAt", createdAt)
+            writer.time("updatedAt", updatedAt)
+        }
+    }
+}
+
+extension SubjectRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("id", subject.id.text)
+            writer.member("issuer", subject.issuer)
+            writer.member("name", subject.name)
+            writer.member("kind", Text(subject.kind.rawValue))
+            writer.member("status", Text(subject.status.rawValue))
+            writer.texts("groups", subject.groups)
+            writer.object("attributes") { writer in
+                for (name, value) in subject.attributes.sorted(by: { $0.key < $1.key }) {
+                    writer.key(name)
+                    writer.value(value)
+                }
+            }
+            writer.time("createdAt", createdAt)
+            writer.time("updatedAt", updatedAt)
+        }
+    }
+}
+
+extension GroupRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("name", name)
+            writer.member("members", members)
+        }
+    }
+}
+
+extension ReleaseRow: Represented {
+    func write(to writer: inout JSONWriter) { writer.object { writeFacts(to: &$0) } }
+
+    private func writeFacts(to writer: inout JSONWriter) {
+        writer.member("number", release.number)
+        writer.member("id", release.id)
+        writer.member("digest", Text(Hex.encode(release.digest)))
+        writer.member("createdBy", createdBy)
+        writer.time("createdAt", createdAt)
+        writer.member("active", isActive)
+    }
+
+    func wholeJSON() -> [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writeFacts(to: &writer)
+            writer.array("documents") { writer in
+                for document in release.documents {
+                    writer.object { writer in
+                        writer.member("name", document.name)
+                        writer.member("source", document.source)
+                    }
+                }
+            }
+        }
+        return writer.finish()
+    }
+}
+
+extension ActivationRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("id", id)
+            writer.member("release", release)
+            writer.member("activatedBy", activatedBy)
+            writer.time("activatedAt", activatedAt)
+        }
+    }
+}
+
+extension ProxyRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("name", name.text)
+            writer.time("enrolledAt", enrolledAt)
+            writer.time("revokedAt", orNull: revokedAt)
+            writer.member("epoch", epoch)
+            writer.text("softwareVersion", orNull: softwareVersion)
+            writer.time("leaseUntil", orNull: leaseUntil)
+            writer.member("connected", isConnected)
+        }
+    }
+}
+
+extension EnrolmentTokenRow: Represented {
+    func write(to writer: inout JSONWriter) { writer.object { writeFacts(to: &$0) } }
+
+    private func writeFacts(to writer: inout JSONWriter) {
+        writer.member("id", id)
+        writer.member("proxy", proxy.text)
+        writer.time("createdAt", createdAt)
+        writer.time("expiresAt", expiresAt)
+        writer.time("spentAt", orNull: spentAt)
+    }
+
+    /// With the token, which is shown this once.
+    func json(showing token: [UInt8]) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writeFacts(to: &writer)
+            writer.member("token", Text(String(decoding: token, as: UTF8.self)))
+        }
+        return writer.finish()
+    }
+}
+
+extension APITokenRow: Represented {
+    func write(to writer: inout JSONWriter) { writer.object { writeFacts(to: &$0) } }
+
+    private func writeFacts(to writer: inout JSONWriter) {
+        writer.member("id", id)
+        writer.member("name", name)
+        writer.member("role", Text(role.rawValue))
+        writer.text("namespace", orNull: namespace?.name.text)
+        writer.member("createdBy", createdBy)
+        writer.time("createdAt", createdAt)
+        writer.time("expiresAt", expiresAt)
+        writer.time("revokedAt", orNull: revokedAt)
+    }
+
+    /// With the token, which is shown this once.
+    func json(showing token: [UInt8]) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writeFacts(to: &writer)
+            writer.member("token", Text(String(decoding: token, as: UTF8.self)))
+        }
+        return writer.finish()
+    }
+}
+
+extension StoredRecord: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("position", arrival)
+            writer.member("annotation", isAnnotation)
+            writer.key("record")
+            // As its writer wrote it: digests are made of these bytes.
+            writer.value(JSONFragment(preserialized: body))
+        }
+    }
+}
+
+extension AdminRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("id", id)
+            writer.time("at", at)
+            writer.text("namespace", orNull: namespace?.text)
+            writer.member("actor", actor)
+            writer.member("actorName", actorName)
+            writer.member("requestId", requestID)
+            writer.member("operation", operation)
+            writer.member("target", target)
+            writer.key("after")
+            if let after, let document = try? JSONDocument(parsing: after.string) {
+                writer.value(document.root)
+            } else {
+                writer.null()
+            }
+        }
+    }
+}
