@@ -91,25 +91,7 @@ class Installation:
 
     def start(self, only=None, policies=POLICIES):
         self.policies = policies
-        postgres = self.folder / "postgres"
-        subprocess.run([ROOT / "scripts/postgres", "start", postgres], check=True, timeout=120)
-        url = self.database_url("postgres")
-        (self.folder / "control").mkdir(mode=0o700)
-        key = self.folder / "key"
-        key.write_text(os.urandom(32).hex())
-        key.chmod(0o600)
-        self.link_port, self.enrolment_port = free_port(), free_port()
-        self.environment.update(
-            OSTIARY_DATABASE_URL=self.database_url("ostiary_app"),
-            OSTIARY_MIGRATION_DATABASE_URL=url,
-            OSTIARY_KEY_FILE=str(key),
-            OSTIARY_LINK_LISTEN=f"127.0.0.1:{self.link_port}",
-            OSTIARY_ENROLMENT_LISTEN=f"127.0.0.1:{self.enrolment_port}",
-            OSTIARY_STATE_DIRECTORY=str(self.folder / "control"),
-            OSTIARY_MIGRATIONS=str(ROOT / "migrations"),
-        )
-        self.database = url
-        self.control("migrate")
+        self.start_database()
         for name in ("tools", "time") if only is None else ():
             self.start_server(name, name)
         self.write_configuration()
@@ -118,6 +100,34 @@ class Installation:
         self.start_proxy()
         if only is None:
             self.wait_ready()
+
+    def start_bare(self):
+        """Control alone, on a database without a namespace."""
+        self.start_database()
+        self.start_control()
+
+    def start_database(self):
+        postgres = self.folder / "postgres"
+        subprocess.run([ROOT / "scripts/postgres", "start", postgres], check=True, timeout=120)
+        url = self.database_url("postgres")
+        (self.folder / "control").mkdir(mode=0o700)
+        key = self.folder / "key"
+        key.write_text(os.urandom(32).hex())
+        key.chmod(0o600)
+        self.link_port, self.enrolment_port, self.api_port = free_port(), free_port(), free_port()
+        self.environment.update(
+            OSTIARY_DATABASE_URL=self.database_url("ostiary_app"),
+            OSTIARY_MIGRATION_DATABASE_URL=url,
+            OSTIARY_KEY_FILE=str(key),
+            OSTIARY_LINK_LISTEN=f"127.0.0.1:{self.link_port}",
+            OSTIARY_ENROLMENT_LISTEN=f"127.0.0.1:{self.enrolment_port}",
+            OSTIARY_API_LISTEN=f"127.0.0.1:{self.api_port}",
+            OSTIARY_DEVELOPMENT_TOKENS="true",
+            OSTIARY_STATE_DIRECTORY=str(self.folder / "control"),
+            OSTIARY_MIGRATIONS=str(ROOT / "migrations"),
+        )
+        self.database = url
+        self.control("migrate")
 
     def database_url(self, role):
         command = [ROOT / "scripts/postgres", "url", self.folder / "postgres", "postgres", role]
@@ -167,16 +177,15 @@ class Installation:
 
     def start_control(self):
         self.spawn("control", BIN / "ostiary-control", "serve")
-        wait_for(
-            lambda: socket.create_connection(("127.0.0.1", self.link_port), 1).close() or True, "control"
-        )
+        for port in (self.link_port, self.api_port):
+            wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "control")
 
-    def enrol(self):
+    def enrol(self, token=None):
         self.state = self.folder / "proxy"
         self.state.mkdir(mode=0o700, exist_ok=True)
-        token = self.folder / "enrolment-token"
-        token.touch(mode=0o600)
-        token.write_text(self.control("enrolment-token", "--namespace", "demo", "--instance", "demo-1"))
+        file = self.folder / "enrolment-token"
+        file.touch(mode=0o600)
+        file.write_text(token or self.control("enrolment-token", "--namespace", "demo", "--instance", "demo-1"))
 
     def start_proxy(self, **environment):
         self.proxy_port = getattr(self, "proxy_port", None) or free_port()
@@ -203,6 +212,27 @@ class Installation:
             return status == 200 and any(t["name"] == tool for t in body["result"]["tools"])
 
         wait_for(listed, f"tool {tool} of {server}", 60)
+
+    def api_token(self, role="administrator", *arguments):
+        return self.control("api-token", "--role", role, "--name", "tests", *arguments).strip()
+
+    def api(self, method, path, body=None, token=None, **fields):
+        """One request of the REST interface; answers status and JSON body."""
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api_port}{path}", data, headers, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                status, raw = response.status, response.read()
+        except urllib.error.HTTPError as error:
+            status, raw = error.code, error.read()
+        return status, json.loads(raw) if raw else None
 
     def close(self):
         for name in list(self.processes):
