@@ -34,6 +34,17 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
         registry: registry,
         logger: logger
     )
+    let loops = EventLoops(count: 1)
+    let fetcher = KeySetFetcher(
+        client: try GuardedClient(loops: loops, rules: settings.identity.rules),
+        logger: logger
+    )
+    let refresher = KeyRefresher(
+        IssuerKeyStore(client),
+        fetcher: fetcher,
+        schedule: settings.identity.schedule,
+        logger: logger
+    )
     let authority = LinkAuthority(installation.authority)
     let service = LinkService(
         services: LinkServices(
@@ -47,11 +58,11 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
             publisher: publisher,
             registry: registry,
             tools: ToolCatalogue(store: ConfigurationStore(client), logger: logger),
+            issuers: refresher,
             authority: authority,
             logger: logger
         )
     )
-    let loops = EventLoops(count: 1)
     let link = try await LinkListener(
         host: settings.linkListen.host,
         port: settings.linkListen.port,
@@ -76,7 +87,7 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
             namespaces: NamespaceStore(client),
             records: RecordStore(client),
             keys: keys,
-            keySets: nil,
+            keySets: fetcher,
             developmentIssuer: settings.issuesDevelopmentTokens
                 ? DevelopmentIssuer(installation) : nil
         ),
@@ -93,7 +104,7 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
     return ControlAssembly(
         // Ended from the last to the first: listeners stop before what they need.
         services: [
-            DatabaseService(client: client), ingest, leases, publisher,
+            DatabaseService(client: client), ingest, leases, publisher, refresher,
             EpochKeeper(
                 store: epochs,
                 graceMilliseconds: settings.leaseGraceMilliseconds,

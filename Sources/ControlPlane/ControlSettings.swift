@@ -49,6 +49,9 @@ public struct ControlSettings: Sendable {
     /// 5000.
     public var leaseGraceMilliseconds: Int64
 
+    /// How issuers are asked for their keys: `OSTIARY_IDENTITY_…`.
+    var identity: IdentitySettings
+
     /// Settings for tests and tools; everything else has its default.
     public init(databaseURL: Secret, keyEncryptionKey: SymmetricKey) {
         self.databaseURL = databaseURL
@@ -62,6 +65,7 @@ public struct ControlSettings: Sendable {
         migrationsFolder = "migrations"
         logLevel = .info
         leaseGraceMilliseconds = 5000
+        identity = IdentitySettings()
     }
 
     /// Reads the settings.
@@ -102,6 +106,7 @@ public struct ControlSettings: Sendable {
         leaseGraceMilliseconds = Int64(
             try reader.integer("lease.grace.ms", default: 5000, in: 0...600_000)
         )
+        identity = try IdentitySettings(reader)
     }
 
     private static func apiIdentity(

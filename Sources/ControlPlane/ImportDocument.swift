@@ -1,6 +1,7 @@
 import ControlStore
 import GatewayModel
 import JSON
+import Networking
 
 /// A namespace's configuration as an administrator writes it down: one JSON document that says how
 /// things are to be.
@@ -107,7 +108,8 @@ extension ImportDocument.Provider {
             value,
             at: place,
             knowing: [
-                "developmentIssuer", "issuer", "jwks", "audiences", "algorithms", "tokenTypes",
+                "developmentIssuer", "issuer", "jwks", "jwksUrl", "discovery",
+                "allowPrivateAddresses", "audiences", "algorithms", "tokenTypes",
                 "groupsPointer", "subjectPointer",
             ]
         )
@@ -116,13 +118,13 @@ extension ImportDocument.Provider {
             self = .development(audiences: audiences)
             return
         }
-        guard let jwks = value["jwks"], jwks["keys"]?.kind == .array else {
-            throw ImportError(place + ".jwks", "must be a JSON Web Key Set")
-        }
+        let (source, jwks) = try Self.keys(of: value, fields, at: place)
         self = .named(
             IdentityProvider(
                 issuer: try fields.text("issuer"),
-                jwks: Text(String(decoding: jwks.serialized(), as: UTF8.self)),
+                jwks: jwks,
+                keySource: source,
+                allowsPrivateAddresses: try fields.flag("allowPrivateAddresses") ?? false,
                 audiences: audiences,
                 algorithms: try fields.texts("algorithms") ?? ["ES256", "RS256"],
                 tokenTypes: try fields.texts("tokenTypes") ?? ["at+jwt"],
@@ -130,6 +132,34 @@ extension ImportDocument.Provider {
                 subjectPointer: try fields.optionalText("subjectPointer") ?? ""
             )
         )
+    }
+}
+
+extension ImportDocument.Provider {
+    /// Exactly one of three says where the keys come from.
+    private static func keys(
+        of value: JSONValue,
+        _ fields: Fields,
+        at place: String
+    ) throws(ImportError) -> (IdentityProvider.KeySource, Text) {
+        let url = try fields.optionalText("jwksUrl")
+        let discovers = try fields.flag("discovery") ?? false
+        switch (value["jwks"], url, discovers) {
+        case (let jwks?, nil, false):
+            guard jwks["keys"]?.kind == .array else {
+                throw ImportError(place + ".jwks", "must be a JSON Web Key Set")
+            }
+            return (.uploaded, Text(String(decoding: jwks.serialized(), as: UTF8.self)))
+        case (nil, let url?, false):
+            guard HTTPLocation(url.string) != nil else {
+                throw ImportError(place + ".jwksUrl", "must be a plain URL")
+            }
+            return (.url(url), IdentityProvider.noKeys)
+        case (nil, nil, true):
+            return (.discovery, IdentityProvider.noKeys)
+        default:
+            throw ImportError(place, "must have exactly one of jwks, jwksUrl and discovery")
+        }
     }
 }
 

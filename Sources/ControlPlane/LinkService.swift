@@ -23,6 +23,7 @@ struct LinkServices: Sendable {
     let publisher: SnapshotPublisher
     let registry: SessionRegistry
     let tools: ToolCatalogue
+    let issuers: KeyRefresher
     let authority: LinkAuthority
     let logger: Logger
 }

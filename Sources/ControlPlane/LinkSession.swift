@@ -5,6 +5,7 @@ import Cryptography
 // Only for Data, the type of protobuf's bytes fields.
 import FoundationEssentials
 import GatewayModel
+import JSON
 import Logging
 import Networking
 import Postgres
@@ -111,7 +112,9 @@ actor LinkSession {
         case .storeLease(let sequence): askForLease(sequence)
         case .toolReport(let report): await services.tools.receive(report, in: writer.namespaceID)
         case .snapshotReport(let report): note(report)
-        case .keyRequest: logger.debug("a token named an unknown key")
+        // Which key it was does not matter: the whole set is fetched, or was a moment ago.
+        case .keyRequest(let request):
+            services.issuers.asked(for: Text(request.issuer), in: writer.namespaceID)
         case .draining: logger.info("the proxy is draining")
         case .violation(let text): inbox.yield(.violation(text))
         case .none: break

@@ -50,7 +50,8 @@ extension AdministrationStore {
         let rows = try await transaction.run(
             """
             select issuer, jwks::text, audiences, algorithms, token_types, groups_pointer,
-                subject_pointer, created_at, updated_at,
+                subject_pointer, key_source, jwks_url, private_addresses_allowed,
+                created_at, updated_at,
                 'idp_' || left(encode(sha256(convert_to(issuer, 'UTF8')), 'hex'), 32)
             from identity_provider
             where namespace_id = \(namespace) and issuer collate "C" > \(after?.string ?? "")
@@ -69,7 +70,8 @@ extension AdministrationStore {
         let rows = try await transaction.run(
             """
             select issuer, jwks::text, audiences, algorithms, token_types, groups_pointer,
-                subject_pointer, created_at, updated_at,
+                subject_pointer, key_source, jwks_url, private_addresses_allowed,
+                created_at, updated_at,
                 'idp_' || left(encode(sha256(convert_to(issuer, 'UTF8')), 'hex'), 32)
             from identity_provider
             where namespace_id = \(namespace)
@@ -89,7 +91,8 @@ extension AdministrationStore {
         let rows = try await transaction.run(
             """
             select issuer, jwks::text, audiences, algorithms, token_types, groups_pointer,
-                subject_pointer, created_at, updated_at,
+                subject_pointer, key_source, jwks_url, private_addresses_allowed,
+                created_at, updated_at,
                 'idp_' || left(encode(sha256(convert_to(issuer, 'UTF8')), 'hex'), 32)
             from identity_provider
             where namespace_id = \(namespace) and issuer = \(issuer.string)
@@ -190,11 +193,11 @@ extension AdministrationStore {
 }
 
 extension IdentityProviderRow {
-    init(_ row: Row) throws(PostgresError) {
+    init(_ row: Row) throws {
         provider = try IdentityProvider(row)
-        createdAt = try row.time(at: 7)
-        updatedAt = try row.time(at: 8)
-        id = try row.requiredText(at: 9)
+        createdAt = try row.time(at: 10)
+        updatedAt = try row.time(at: 11)
+        id = try row.requiredText(at: 12)
     }
 }
 

@@ -49,8 +49,14 @@ public struct NamespaceConfiguration: Sendable {
 public struct IdentityProvider: Sendable, Hashable {
     /// Compared with `iss` byte for byte.
     public var issuer: Text
-    /// Its key set, JSON.
+    /// Its key set, JSON: as it was uploaded, or as it was last fetched.
     public var jwks: Text
+    /// Where the key set comes from.
+    public var keySource: KeySource
+    /// Whether keys may be fetched from an address that only this network knows.
+    ///
+    /// Default `false`.
+    public var allowsPrivateAddresses: Bool
     /// The audiences a token may name.
     public var audiences: [Text]
     /// The algorithms accepted.
@@ -62,10 +68,27 @@ public struct IdentityProvider: Sendable, Hashable {
     /// JSON pointer to the subject; empty: `/sub`.
     public var subjectPointer: Text
 
+    /// Where a key set comes from.
+    public enum KeySource: Sendable, Hashable {
+        /// An administrator.
+        case uploaded
+        /// Where the issuer's own metadata says.
+        case discovery
+        /// This URL.
+        case url(Text)
+    }
+
+    /// The key set of which nothing was fetched yet.
+    public static let noKeys: Text = #"{"keys": []}"#
+
     /// An identity provider.
+    ///
+    /// Of keys that are fetched, `jwks` is what was fetched just now; fetched before, they stay while their source does.
     public init(
         issuer: Text,
-        jwks: Text,
+        jwks: Text = IdentityProvider.noKeys,
+        keySource: KeySource = .uploaded,
+        allowsPrivateAddresses: Bool = false,
         audiences: [Text],
         algorithms: [Text],
         tokenTypes: [Text],
@@ -74,6 +97,8 @@ public struct IdentityProvider: Sendable, Hashable {
     ) {
         self.issuer = issuer
         self.jwks = jwks
+        self.keySource = keySource
+        self.allowsPrivateAddresses = allowsPrivateAddresses
         self.audiences = audiences
         self.algorithms = algorithms
         self.tokenTypes = tokenTypes
@@ -190,7 +215,7 @@ public struct ConfigurationStore: Sendable {
             """,
             """
             select issuer, jwks::text, audiences, algorithms, token_types, groups_pointer,
-                subject_pointer
+                subject_pointer, key_source, jwks_url, private_addresses_allowed
             from identity_provider where namespace_id = \(id) order by issuer
             """,
             """
@@ -309,7 +334,7 @@ extension NamespaceConfiguration.Server {
 }
 
 extension IdentityProvider {
-    init(_ row: Row) throws(PostgresError) {
+    init(_ row: Row) throws {
         issuer = Text(try row.decode(at: 0, as: String.self))
         jwks = Text(try row.decode(at: 1, as: String.self))
         audiences = try row.decode(at: 2, as: [String].self).map { Text($0) }
@@ -317,6 +342,28 @@ extension IdentityProvider {
         tokenTypes = try row.decode(at: 4, as: [String].self).map { Text($0) }
         groupsPointer = Text(try row.decode(at: 5, as: String.self))
         subjectPointer = Text(try row.decode(at: 6, as: String.self))
+        keySource = try KeySource(stored: try row.decode(at: 7), url: try row.decode(at: 8))
+        allowsPrivateAddresses = try row.decode(at: 9)
+    }
+}
+
+extension IdentityProvider.KeySource {
+    /// As it is stored: a word, and the URL that belongs to one of them.
+    var stored: (word: String, url: String?) {
+        switch self {
+        case .uploaded: ("uploaded", nil)
+        case .discovery: ("discovery", nil)
+        case .url(let url): ("url", url.string)
+        }
+    }
+
+    init(stored word: String, url: String?) throws(StoreError) {
+        switch (word, url) {
+        case ("uploaded", nil): self = .uploaded
+        case ("discovery", nil): self = .discovery
+        case ("url", let url?): self = .url(Text(url))
+        default: throw .malformed(what: "identity_provider")
+        }
     }
 }
 

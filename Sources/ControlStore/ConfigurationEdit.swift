@@ -11,6 +11,8 @@ public enum ConfigurationEdit: Sendable {
     case namespace(trustsOnFirstUse: Bool)
     /// An identity provider is as given.
     case identityProvider(IdentityProvider)
+    /// The keys of an issuer were fetched, if they still come from there.
+    case issuerKeys(issuer: Text, from: IdentityProvider.KeySource, jwks: Text)
     /// A subject is as given. Its issuer must be there.
     case subject(Subject)
     /// A server is as given; its tools are left alone.
@@ -98,6 +100,19 @@ public enum ConfigurationEdit: Sendable {
             ]
         case .identityProvider(let provider):
             [Step(query: provider.upsert(in: namespace))]
+        case .issuerKeys(let issuer, let source, let jwks):
+            [
+                // Not an edit of the provider: `updated_at` stays.
+                Step(
+                    query: """
+                        update identity_provider set jwks = \(text: jwks.string)
+                        where namespace_id = \(namespace) and issuer = \(issuer.string)
+                            and key_source = \(source.stored.word)
+                            and jwks_url is not distinct from \(source.stored.url)
+                            and jwks <> \(text: jwks.string)
+                        """
+                )
+            ]
         case .subject(let subject):
             [Step(query: subject.upsert(in: namespace))]
         case .server(let server):
@@ -287,22 +302,34 @@ public enum ConfigurationEdit: Sendable {
 }
 
 extension IdentityProvider {
+    /// Fetched keys stay while they come from the same place; from another place they are not trusted before they are
+    /// fetched.
     fileprivate func upsert(in namespace: NamespaceID) -> Query {
         """
-        insert into identity_provider (namespace_id, issuer, jwks, audiences, algorithms,
-            token_types, groups_pointer, subject_pointer)
+        insert into identity_provider as p (namespace_id, issuer, jwks, audiences, algorithms,
+            token_types, groups_pointer, subject_pointer, key_source, jwks_url,
+            private_addresses_allowed)
         values (\(namespace), \(issuer.string), \(text: jwks.string), \(audiences.map(\.string)),
             \(algorithms.map(\.string)), \(tokenTypes.map(\.string)), \(groupsPointer.string),
-            \(subjectPointer.string))
+            \(subjectPointer.string), \(keySource.stored.word), \(keySource.stored.url),
+            \(allowsPrivateAddresses))
         on conflict (namespace_id, issuer) do update
-        set jwks = excluded.jwks, audiences = excluded.audiences, algorithms = excluded.algorithms,
+        set jwks = case
+                when excluded.key_source <> 'uploaded' and p.key_source = excluded.key_source
+                    and p.jwks_url is not distinct from excluded.jwks_url then p.jwks
+                else excluded.jwks
+            end,
+            audiences = excluded.audiences, algorithms = excluded.algorithms,
             token_types = excluded.token_types, groups_pointer = excluded.groups_pointer,
-            subject_pointer = excluded.subject_pointer, updated_at = now()
-        where (identity_provider.jwks, identity_provider.audiences, identity_provider.algorithms,
-                identity_provider.token_types, identity_provider.groups_pointer,
-                identity_provider.subject_pointer)
-            is distinct from (excluded.jwks, excluded.audiences, excluded.algorithms,
-                excluded.token_types, excluded.groups_pointer, excluded.subject_pointer)
+            subject_pointer = excluded.subject_pointer, key_source = excluded.key_source,
+            jwks_url = excluded.jwks_url,
+            private_addresses_allowed = excluded.private_addresses_allowed, updated_at = now()
+        where (excluded.key_source = 'uploaded' and p.jwks <> excluded.jwks)
+            or (p.audiences, p.algorithms, p.token_types, p.groups_pointer, p.subject_pointer,
+                p.key_source, p.jwks_url, p.private_addresses_allowed)
+            is distinct from (excluded.audiences, excluded.algorithms, excluded.token_types,
+                excluded.groups_pointer, excluded.subject_pointer, excluded.key_source,
+                excluded.jwks_url, excluded.private_addresses_allowed)
         """
     }
 }

@@ -109,8 +109,7 @@ extension RecordStore {
                 and (\(from)::timestamptz is null or occurred_at >= \(from))
                 and (\(to)::timestamptz is null or occurred_at < \(to))
             order by position limit \(Int64(limit))
-            """,
-            in: .namespace(namespace.id)
+            """
         )
         return try storing { try rows.map { try StoredRecord($0, of: namespace.name) } }
     }

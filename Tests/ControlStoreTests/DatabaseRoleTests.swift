@@ -37,6 +37,8 @@ private struct House: Sendable {
             insert into namespace_key (namespace_id, id, purpose, wrapped) values ('\(id)', 'parts-1', 'parts', '');
             insert into identity_provider (namespace_id, issuer, jwks, algorithms, token_types)
                 values ('\(id)', 'https://idp', '{}', '{ES256}', '{JWT}');
+            insert into identity_provider_fetch (namespace_id, issuer, source, attempted_at, due_at)
+                values ('\(id)', 'https://idp', 'discovery', now(), now());
             insert into subject (namespace_id, id, issuer, name, kind)
                 values ('\(id)', 'sub_1', 'https://idp', 'ann', 'user');
             insert into server (namespace_id, name, url) values ('\(id)', 'demo', 'http://demo');
@@ -67,7 +69,8 @@ private struct House: Sendable {
     }
 
     static let tables = [
-        "namespace", "namespace_key", "identity_provider", "subject", "server", "tool_definition",
+        "namespace", "namespace_key", "identity_provider", "identity_provider_fetch", "subject",
+        "server", "tool_definition",
         "tool", "policy_release", "policy_document", "policy_activation", "instance", "epoch",
         "enrolment_token", "api_token", "record", "call_outcome", "record_part",
         "admin_record",
@@ -132,7 +135,8 @@ struct DatabaseRoleTests {
         }
         #expect(
             seen == [
-                "namespace", "identity_provider", "instance", "epoch", "enrolment_token",
+                "namespace", "identity_provider", "identity_provider_fetch", "instance", "epoch",
+                "enrolment_token",
                 "api_token", "admin_record",
             ]
         )

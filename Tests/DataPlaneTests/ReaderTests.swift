@@ -22,7 +22,7 @@ import Testing
         secure: Bool,
         target: String
     ) throws {
-        let location = try #require(UpstreamLocation(url))
+        let location = try #require(HTTPLocation(url))
         #expect(location.origin == HTTPOrigin(isSecure: secure, host: host, port: port))
         #expect(location.target == target)
     }
@@ -30,12 +30,13 @@ import Testing
     @Test(arguments: [
         "", "ftp://a/", "http://", "http:///mcp", "http://user@host/", "http://host/#part",
         "http://host:0/",
-        "http://host:99999/", "http://host:x/", "http://[::1/", "http://[::1]x/", "http://ho st/",
+        "http://host:99999/", "http://host?x", "http://ho%73t/", "http://host:x/", "http://[::1/",
+        "http://[::1]x/", "http://ho st/",
         "http://hé/",
         "HTTP://host/", "http://host/\r\nX: y",
     ])
     func `a URL that is not plain is refused instead of guessed`(url: String) {
-        #expect(UpstreamLocation(url) == nil)
+        #expect(HTTPLocation(url) == nil)
     }
 
     @Test(arguments: [

@@ -107,6 +107,11 @@ class Installation:
         self.start_control()
 
     def start_database(self):
+        self.prepare()
+        self.control("migrate")
+
+    def prepare(self):
+        """An empty database, and the settings of everything that will run."""
         postgres = self.folder / "postgres"
         subprocess.run([ROOT / "scripts/postgres", "start", postgres], check=True, timeout=120)
         url = self.database_url("postgres")
@@ -127,7 +132,6 @@ class Installation:
             OSTIARY_MIGRATIONS=str(ROOT / "migrations"),
         )
         self.database = url
-        self.control("migrate")
 
     def database_url(self, role):
         command = [ROOT / "scripts/postgres", "url", self.folder / "postgres", "postgres", role]

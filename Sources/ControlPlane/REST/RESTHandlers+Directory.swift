@@ -39,12 +39,12 @@ extension RESTHandlers {
             guard let developmentIssuer else { throw Problem(.developmentTokensOff) }
             provider = try developmentIssuer.provider(audiences: audiences)
         } else {
-            guard let keySet = try givenKeySet(call) ?? call.prepared.keySet else {
-                throw Problem(.internalError)
-            }
+            let given = try givenKeySet(call)
+            guard let keySet = given ?? call.prepared.keySet else { throw Problem(.internalError) }
             provider = IdentityProvider(
                 issuer: issuer,
                 jwks: keySet,
+                keySource: given == nil ? .discovery : .uploaded,
                 audiences: audiences,
                 algorithms: try listed("algorithms", call) ?? ["ES256", "RS256"],
                 tokenTypes: try listed("tokenTypes", call) ?? ["at+jwt"],
@@ -77,7 +77,7 @@ extension RESTHandlers {
                     errors: [.init("/jwks", .combination, "this issuer's keys are control's own")]
                 )
             }
-            provider.jwks = keySet
+            (provider.jwks, provider.keySource) = (keySet, .uploaded)
         }
         provider.audiences = call.texts("audiences") ?? provider.audiences
         provider.algorithms = try listed("algorithms", call) ?? provider.algorithms

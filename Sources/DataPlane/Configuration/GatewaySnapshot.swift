@@ -99,7 +99,7 @@ struct GatewaySnapshot: Sendable {
 extension GatewaySnapshot.Server {
     fileprivate init(_ wire: WireServer) throws(GatewaySnapshot.Refusal) {
         name = ServerName(wire.name)
-        guard let location = UpstreamLocation(wire.url) else {
+        guard let location = HTTPLocation(wire.url) else {
             throw GatewaySnapshot.Refusal(reason: "server \(wire.name) has no usable URL")
         }
         origin = location.origin

@@ -100,7 +100,7 @@ struct MCPEndpoint: Sendable {
             method: "_OTHER",
             source: Text(connection.peerAddress.map(PeerName.text) ?? "unknown")
         )
-        let view: GatewayState.View
+        var view: GatewayState.View
         switch state.view(at: SystemClock.monotonic()) {
         case .success(let found):
             view = found
@@ -109,21 +109,18 @@ struct MCPEndpoint: Sendable {
             await refuse(Rejection(.leaseExpired, Text(error.reason.rawValue)), facts, exchange)
             return
         }
-        facts.snapshot = .init(
-            version: view.snapshot.version,
-            ageMilliseconds: UInt64(
-                max(0, SystemClock.monotonic().milliseconds(since: view.confirmedAt))
-            )
-        )
+        facts.snapshot = view.facts(at: SystemClock.monotonic())
         facts.server = server
         let caller: Caller
         do throws(Rejection) {
-            caller = try authenticate(head, server, view, now: now)
+            (caller, view) = try await authenticate(head, server, view, now: now)
         } catch {
             // A stranger is told the same whether the server exists or not.
             await refuse(error, facts, exchange, resource: server)
             return
         }
+        // It may be a newer one, when the token had to wait for its key.
+        facts.snapshot = view.facts(at: SystemClock.monotonic())
         facts.subject = caller.subject.id
         facts.client = caller.client
         guard let upstream = view.servers[server] else {
@@ -174,7 +171,7 @@ struct MCPEndpoint: Sendable {
         _ server: ServerName,
         _ view: GatewayState.View,
         now: Timestamp
-    ) throws(Rejection) -> Caller {
+    ) async throws(Rejection) -> (Caller, GatewayState.View) {
         let lines = head.fields.values(of: "authorization")
         guard let line = lines.first else {
             throw Rejection(.tokenMissing, "no Authorization field")
@@ -182,10 +179,12 @@ struct MCPEndpoint: Sendable {
         guard lines.count == 1, let token = BearerToken.read(line) else {
             throw Rejection(.tokenInvalid, "the Authorization field is malformed")
         }
-        return try authenticator.authenticate(
+        return try await authenticator.authenticate(
             token,
             audience: ResourceMetadata.resource(server, settings),
-            in: view.snapshot,
+            in: view,
+            of: state,
+            asking: link,
             now: now
         )
     }
@@ -252,5 +251,15 @@ enum BearerToken {
             return nil
         }
         return Array(token)
+    }
+}
+
+extension GatewayState.View {
+    /// What a record says of the configuration.
+    fileprivate func facts(at now: MonotonicInstant) -> CallFacts.SnapshotFacts {
+        .init(
+            version: snapshot.version,
+            ageMilliseconds: UInt64(max(0, now.milliseconds(since: confirmedAt)))
+        )
     }
 }

@@ -2,6 +2,7 @@ import Cryptography
 import GatewayModel
 import IdentityProtocols
 import JSON
+import ServiceRuntime
 import Synchronization
 
 /// Who is asking, as far as this call is concerned.
@@ -30,8 +31,68 @@ final class Authenticator: Sendable {
         let audience: Text
     }
 
+    /// How often a caller that waits for a key looks for a new configuration.
+    private static let pollInterval: Duration = .milliseconds(20)
+
+    private let inquiries = Mutex(KeyInquiryRules())
     private let validator = JWTValidator(for: .accessToken)
     private let entries = Mutex<[SHA256.Digest: Entry]>([:])
+
+    /// The caller that `token` names, and the view it was verified in.
+    ///
+    /// An issuer may have begun to sign with a key that came after the configuration: then control is asked, and the
+    /// token waits a moment for a configuration that has the key (``KeyInquiryRules``).
+    func authenticate(
+        _ token: [UInt8],
+        audience: Text,
+        in view: GatewayState.View,
+        of state: GatewayState,
+        asking link: LinkClient,
+        now: Timestamp
+    ) async throws(Rejection) -> (Caller, GatewayState.View) {
+        var view = view
+        let unknown: Rejection
+        do throws(Rejection) {
+            return (try authenticate(token, audience: audience, in: view.snapshot, now: now), view)
+        } catch {
+            unknown = error
+        }
+        guard unknown.detail == Text(JWTRefusal.Reason.keyUnknown.rawValue),
+            let key = JWTValidator.claimedKey(in: token)
+        else { throw unknown }
+        let until: MonotonicInstant
+        switch inquiries.withLock({
+            $0.unknownKey(of: key.issuer, at: SystemClock.monotonic())
+        }) {
+        case .refuse: throw unknown
+        case .join(let time): until = time
+        case .ask(let time):
+            until = time
+            await link.request(key: key.keyID, of: key.issuer)
+        }
+        defer { inquiries.withLock { $0.done() } }
+        while SystemClock.monotonic() < until,
+            (try? await Task.sleep(for: Self.pollInterval)) != nil
+        {
+            guard case .success(let newer) = state.view(at: SystemClock.monotonic()),
+                newer.snapshot.version != view.snapshot.version
+            else { continue }
+            view = newer
+            do throws(Rejection) {
+                let caller = try authenticate(
+                    token,
+                    audience: audience,
+                    in: view.snapshot,
+                    now: now
+                )
+                return (caller, view)
+            } catch {
+                // Another change came first; or the token has more wrong with it.
+                guard error.detail == unknown.detail else { throw error }
+            }
+        }
+        throw unknown
+    }
 
     /// The caller that `token` names, for the resource `audience`.
     ///

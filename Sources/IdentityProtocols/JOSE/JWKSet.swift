@@ -72,15 +72,7 @@ public struct JWKSet: Sendable {
     /// Reads a published set.
     public init(parsing bytes: [UInt8]) throws(SetError) {
         guard bytes.count <= Self.bytesMax else { throw .tooLong }
-        let limits = JSONLimits(
-            bytesMax: Self.bytesMax,
-            depthMax: 8,
-            membersMax: 256,
-            elementsMax: 1_024,
-            valuesMax: 16_384,
-            allowsNullCharacter: false
-        )
-        guard let root = try? JSONDocument(parsing: bytes, limits: limits).root,
+        guard let root = try? JSONDocument(parsing: bytes, limits: Self.limits).root,
             let list = root["keys"], list.kind == .array
         else { throw .malformed }
         guard list.count <= Self.keyCountMax else { throw .tooManyKeys }
@@ -102,6 +94,16 @@ public struct JWKSet: Sendable {
         self.keys = keys
         self.skipped = skipped
     }
+
+    /// What a published document may be, keys and metadata alike.
+    static let limits = JSONLimits(
+        bytesMax: bytesMax,
+        depthMax: 8,
+        membersMax: 256,
+        elementsMax: 1_024,
+        valuesMax: 16_384,
+        allowsNullCharacter: false
+    )
 
     /// What a token names a key by, together with its issuer.
     struct KeyName: Hashable {

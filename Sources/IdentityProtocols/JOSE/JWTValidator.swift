@@ -52,6 +52,17 @@ public struct JWTValidator: Sendable {
         }
     }
 
+    /// The issuer and the key that a token names, by its own word alone.
+    ///
+    /// Good for asking whether there is such a key, after ``JWTRefusal/Reason/keyUnknown``, and for nothing else.
+    public static func claimedKey(in token: [UInt8]) -> (issuer: Text, keyID: Text)? {
+        guard let jws = try? JWSCompact(token),
+            let payload = try? joseObject(jws.payload, else: .payloadMalformed),
+            let issuer = payload["iss"]?.string, let keyID = jws.header.keyID
+        else { return nil }
+        return (issuer, keyID)
+    }
+
     private func issuer(
         of payload: JSONValue,
         in issuers: TrustedIssuers

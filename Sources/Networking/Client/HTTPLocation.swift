@@ -1,15 +1,15 @@
-import Networking
-
-/// Where a server is: `http://host:port/path` or `https://…`, and nothing more exotic.
+/// Where something is: `http://host:port/path` or `https://…`, and nothing more exotic.
 ///
-/// An administrator writes it and control checks it first; this reader refuses what it does not understand instead of
-/// guessing: no user information, no fragment, no escapes in the host.
-struct UpstreamLocation: Equatable {
-    let origin: HTTPOrigin
+/// Administrators and issuers write it; this reader refuses what it does not understand instead of guessing: no user
+/// information, no fragment, no escapes in the host.
+public struct HTTPLocation: Equatable, Sendable {
+    /// Scheme, host and port.
+    public let origin: HTTPOrigin
     /// Path and query, in origin form.
-    let target: String
+    public let target: String
 
-    init?(_ url: String) {
+    /// Reads a URL; `nil` when it is not as plain as that.
+    public init?(_ url: String) {
         let (isSecure, rest): (Bool, Substring)
         if url.hasPrefix("https://") {
             (isSecure, rest) = (true, url.dropFirst(8))
@@ -50,10 +50,24 @@ struct UpstreamLocation: Equatable {
             host = authority[..<colon]
             port = Int(number)
         }
-        guard !host.isEmpty, port > 0 else {
+        let isAddress = authority.hasPrefix("[")
+        guard !host.isEmpty, port > 0,
+            host.utf8.allSatisfy({ Self.isHostByte($0) || isAddress && $0 == UInt8(ascii: ":") })
+        else {
             return nil
         }
         origin = HTTPOrigin(isSecure: isSecure, host: String(host), port: port)
         self.target = target.isEmpty ? "/" : String(target)
+    }
+
+    /// Letters, digits, dots, hyphens, and the underscore that some networks have in names.
+    private static func isHostByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "-"),
+            UInt8(ascii: "_"):
+            true
+        default: false
+        }
     }
 }
