@@ -1,12 +1,12 @@
 """Several control processes on one database, from the first migration on."""
 import concurrent.futures
-import os
-import socket
 import subprocess
 import tempfile
 
 import pytest
-from installation import BIN, ROOT, Installation, free_port, wait_for
+from installation import BIN, ROOT, Installation, wait_for
+
+ANY_PORT = {f"OSTIARY_{name}_LISTEN": "127.0.0.1:0" for name in ("LINK", "ENROLMENT", "API")}
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +42,14 @@ def test_replicas_that_migrate_and_serve_at_once_become_one_installation(install
     steps = len(list((ROOT / "migrations").glob("*.sql")))
     assert sorted(len(one.stdout.split()) for one in done) == [0] * (count - 1) + [steps]
 
-    ports = [free_port() for _ in range(count)]
-    for n, port in enumerate(ports):
+    for n in range(count):
         folder = installation.folder / f"control-{n}"
         folder.mkdir(mode=0o700)
         installation.spawn(
-            f"control-{n}", BIN / "ostiary-control", "serve", OSTIARY_LINK_LISTEN=f"127.0.0.1:{port}",
-            OSTIARY_ENROLMENT_LISTEN="127.0.0.1:0", OSTIARY_STATE_DIRECTORY=str(folder),
+            f"control-{n}", BIN / "ostiary-control", "serve", **ANY_PORT, OSTIARY_STATE_DIRECTORY=str(folder)
         )
-    for port in ports:
-        wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "a replica")
+    for n in range(count):
+        wait_for(lambda: "control is listening" in installation.log(f"control-{n}"), f"replica {n}")
     for name in ("authority.pem", "snapshot-key.pem"):
         assert len({(installation.folder / f"control-{n}" / name).read_text() for n in range(count)}) == 1
     assert installation.sql("select count(*), count(distinct purpose) from installation_key") == [["3", "3"]]
@@ -61,10 +59,7 @@ def test_replicas_that_migrate_and_serve_at_once_become_one_installation(install
 
 def test_a_superuser_or_the_owner_serves_only_when_told(installation):
     run(installation, "migrate")
-    environment = dict(
-        OSTIARY_DATABASE_URL=installation.database, OSTIARY_LINK_LISTEN="127.0.0.1:0",
-        OSTIARY_ENROLMENT_LISTEN="127.0.0.1:0",
-    )
+    environment = {**ANY_PORT, "OSTIARY_DATABASE_URL": installation.database}
     done = run(installation, "serve", **environment)
     assert done.returncode != 0 and "is a superuser" in done.stderr
     done = run(installation, "serve", **{**environment, "OSTIARY_DATABASE_URL": installation.database_url("ostiary_migrator")})
