@@ -61,8 +61,11 @@ final class UpstreamServer: Sendable {
 
     private struct Memory {
         var credential: UpstreamCredential?
-        var era: (description: ServerDescription, until: MonotonicInstant)?
+        var era:
+            (description: ServerDescription, dialect: UpstreamDialect, until: MonotonicInstant)?
         var sessions: [SessionOwner: Text] = [:]
+        /// Whether the last legacy handshake gave no session: then none is needed, and nobody has to repeat it.
+        var isSessionless = false
         /// Sessions that the server forgot, and what was opened in their place.
         var replaced: [Text: Text] = [:]
         var catalogue: ToolCatalogue?
@@ -71,6 +74,7 @@ final class UpstreamServer: Sendable {
     let name: ServerName
     let limits: Limits
     private let configured: GatewaySnapshot.Server
+    private let target: HTTPFieldValue
     private let upstream: HTTPUpstream
     private let memory = Mutex(Memory())
 
@@ -82,6 +86,7 @@ final class UpstreamServer: Sendable {
     init(_ server: GatewaySnapshot.Server, upstream: HTTPUpstream, limits: Limits = Limits()) {
         name = server.name
         configured = server
+        target = HTTPFieldValue(server.target)
         self.upstream = upstream
         self.limits = limits
     }
@@ -118,7 +123,8 @@ final class UpstreamServer: Sendable {
         return try await open(for: owner, inPlaceOf: session, on: executor, now: now)
     }
 
-    private func standingConversation(
+    /// The conversation with an owner, if nothing has to be opened for it.
+    func standingConversation(
         for owner: SessionOwner,
         holding session: Text?,
         now: MonotonicInstant
@@ -127,14 +133,22 @@ final class UpstreamServer: Sendable {
             guard let era = memory.era, now < era.until else {
                 return nil
             }
-            let dialect = UpstreamDialect(revision: era.description.revision, client: Self.client)
             if era.description.revision.era == .modern {
-                return Conversation(dialect: dialect, session: nil, description: era.description)
+                return Conversation(
+                    dialect: era.dialect,
+                    session: nil,
+                    description: era.description
+                )
             }
             let held = session.map { memory.replaced[$0] ?? $0 } ?? memory.sessions[owner]
-            return held.map {
-                Conversation(dialect: dialect, session: $0, description: era.description)
+            guard held != nil || memory.isSessionless else {
+                return nil
             }
+            return Conversation(
+                dialect: era.dialect,
+                session: held,
+                description: era.description
+            )
         }
     }
 
@@ -217,6 +231,7 @@ final class UpstreamServer: Sendable {
         let session = answer.session
         try await notify(dialect.initialized(), session: session, on: executor)
         memory.withLock { memory in
+            memory.isSessionless = session == nil
             guard let session else {
                 return
             }
@@ -236,8 +251,9 @@ final class UpstreamServer: Sendable {
     }
 
     private func remember(_ description: ServerDescription, now: MonotonicInstant) {
+        let dialect = UpstreamDialect(revision: description.revision, client: Self.client)
         memory.withLock {
-            $0.era = (description, now.adding(milliseconds: limits.eraMilliseconds))
+            $0.era = (description, dialect, now.adding(milliseconds: limits.eraMilliseconds))
         }
     }
 
@@ -332,6 +348,10 @@ final class UpstreamServer: Sendable {
     ) async throws(UpstreamFault) -> Answer {
         var response = try await post(message, session: session, timeout: timeout, on: executor)
         let status = response.head.status
+        if session == nil, status != 200 {
+            // It may have come to want sessions: whoever comes next asks it again.
+            memory.withLock { $0.isSessionless = false }
+        }
         let granted = response.head.fields["mcp-session-id"].flatMap {
             Text(validating: $0.bytes.readableBytesView)
         }
@@ -432,14 +452,11 @@ final class UpstreamServer: Sendable {
         timeout: Duration,
         on executor: LoopExecutor
     ) async throws(UpstreamFault) -> HTTPClientResponse {
-        var request = upstream.request(.post, HTTPFieldValue(configured.target), on: executor)
+        var request = upstream.request(.post, target, on: executor)
         request.head.add("content-type", "application/json")
         request.head.add("accept", "application/json, text/event-stream")
         for header in message.headers {
-            request.head.add(
-                name: HTTPFieldValue(header.name.string),
-                HTTPFieldValue(header.value.string)
-            )
+            request.head.add(name: header.name.string, header.value.string)
         }
         if let session {
             request.head.add("mcp-session-id", session.string)
@@ -448,8 +465,8 @@ final class UpstreamServer: Sendable {
         if let credential {
             credential.value.withUnsafeBytes { bytes in
                 request.head.add(
-                    name: HTTPFieldValue(credential.header.string),
-                    HTTPFieldValue(String(decoding: bytes, as: UTF8.self))
+                    name: credential.header.string,
+                    String(decoding: bytes, as: UTF8.self)
                 )
             }
         }

@@ -80,6 +80,14 @@ public struct HTTPHeadWriter: ~Copyable, Sendable {
         finishField(value.bytes.readableBytesSpan)
     }
 
+    /// Adds a field; both parts come from elsewhere and are checked.
+    public mutating func add(name: String, _ value: String) {
+        let name = name.utf8.span.bytes
+        isSendable = isSendable && name.isToken
+        bytes.writeBytes(name)
+        finishField(value.utf8.span.bytes)
+    }
+
     private mutating func add(_ name: StaticString, bytes value: RawSpan) {
         bytes.writeStaticString(name)
         finishField(value)
