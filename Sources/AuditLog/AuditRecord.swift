@@ -254,7 +254,7 @@ extension AuditRecord {
         }
         writer.endObject()
         // The position is an object left open; this continues it: a comma where its own brace was.
-        var tail = writer.bytes
+        var tail = writer.finish()
         tail[0] = 0x2C
         return RecordDraft(tail: tail, parts: parts)
     }
@@ -269,7 +269,7 @@ private func commitment(to part: RecordPart) -> String {
 }
 
 private func digestText(_ digest: SHA256.Digest) -> String {
-    "sha256:\(digest)"
+    "sha256:" + digest.description
 }
 
 extension JSONWriter {

@@ -11,7 +11,7 @@ public struct PolicyID: Hashable, Sendable, ExpressibleByStringLiteral {
     }
 
     /// Wraps a literal.
-    public init(stringLiteral value: StaticString) {
+    public init(stringLiteral value: String) {
         text = Text(stringLiteral: value)
     }
 }

@@ -150,7 +150,13 @@ public enum Base64 {
 /// Hexadecimal text: written in lower case, read in either.
 public enum Hex {
     /// Two digits for each byte.
+    @inlinable
     public static func encode(_ bytes: some Collection<UInt8>) -> String {
+        bytes.withBytes { encode(region: $0) }
+    }
+
+    @usableFromInline
+    static func encode(region bytes: UnsafeRawBufferPointer) -> String {
         String(unsafeUninitializedCapacity: bytes.count * 2) { output in
             var filled = 0
             for byte in bytes {

@@ -94,7 +94,7 @@ public struct FixedDigest<let wordCount: Int>: Hashable, Sendable, CustomStringC
     public var bytes: [UInt8] { withUnsafeBytes { Array($0) } }
 
     /// Lower-case hexadecimal digits.
-    public var description: String { Hex.encode(bytes) }
+    public var description: String { withUnsafeBytes { Hex.encode(region: $0) } }
 
     /// Equality of all words.
     @inlinable
@@ -214,7 +214,7 @@ public enum SHA512: HashFunction {
 ///     stream.update(body)
 ///     let digest = SHA256.finish(stream)
 public struct HashStream: ~Copyable {
-    private let context: OpaquePointer
+    @usableFromInline let context: OpaquePointer
     private let algorithm: HashAlgorithm
 
     init(_ algorithm: HashAlgorithm) {
@@ -226,11 +226,17 @@ public struct HashStream: ~Copyable {
     }
 
     /// Feeds the next bytes.
+    @inlinable
     public mutating func update(_ bytes: some Collection<UInt8>) {
-        bytes.withBytes { region in
-            let done = EVP_DigestUpdate(context, region.baseAddress, region.count)
-            precondition(done == 1, "a hash in progress cannot fail")
-        }
+        // Through a copy of the pointer: a closure cannot capture a noncopyable `self` inout.
+        let context = context
+        bytes.withBytes { Self.update(context, $0) }
+    }
+
+    @usableFromInline
+    static func update(_ context: OpaquePointer, _ region: UnsafeRawBufferPointer) {
+        let done = EVP_DigestUpdate(context, region.baseAddress, region.count)
+        precondition(done == 1, "a hash in progress cannot fail")
     }
 
     fileprivate borrowing func finish(into output: UnsafeMutableRawBufferPointer) {

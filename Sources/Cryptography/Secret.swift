@@ -1,4 +1,5 @@
 import COpenSSL
+import Synchronization
 
 /// Bytes that must not be printed, logged or left behind in memory.
 ///
@@ -114,6 +115,38 @@ private final class SecretStorage: @unchecked Sendable {
         // Not `memset`: a store to memory about to be freed may be optimised away.
         OPENSSL_cleanse(region.baseAddress, region.count)
         region.deallocate()
+    }
+}
+
+/// Randomness drawn ahead from the same generator, for names and salts that every call needs.
+///
+/// A draw costs the same for 16 bytes as for a thousand (a lock, a check for a forked process, the generator's own step).
+/// What was given out is overwritten. Keys are drawn directly.
+public final class RandomReserve: Sendable {
+    private struct State {
+        var bytes = [UInt8](repeating: 0, count: 1024)
+        var used = 1024
+    }
+
+    private let state = Mutex(State())
+
+    /// A reserve that is filled when it is first asked.
+    public init() {}
+
+    /// `count` fresh random bytes, at most 1024.
+    public func bytes(_ count: Int) -> [UInt8] {
+        state.withLock { state in
+            precondition(count <= state.bytes.count, "a reserve gives at most 1024 bytes at a time")
+            if state.used + count > state.bytes.count {
+                state.bytes.withUnsafeMutableBytes { SecureRandom.fill($0) }
+                state.used = 0
+            }
+            let range = state.used..<state.used + count
+            state.used = range.upperBound
+            let taken = Array(state.bytes[range])
+            for index in range { state.bytes[index] = 0 }
+            return taken
+        }
     }
 }
 

@@ -111,7 +111,11 @@ public struct JSONString: Sendable {
     private var node: Node { storage.nodes[index] }
 
     /// The string, unescaped.
-    public var text: Text { Text(String(decoding: utf8Bytes, as: UTF8.self)) }
+    public var text: Text {
+        let node = node
+        guard !node.isEscaped else { return Text(String(decoding: utf8Bytes, as: UTF8.self)) }
+        return Text(String(decoding: storage.bytes[node.content], as: UTF8.self))
+    }
 
     /// The UTF-8 of the unescaped string.
     public var utf8Bytes: [UInt8] {
@@ -122,6 +126,14 @@ public struct JSONString: Sendable {
         let source = storage.bytes
         appendUnescaped(source.span, node.content, to: &bytes)
         return bytes
+    }
+
+    /// Lends the UTF-8 of the unescaped string; copies it only if there is something to unescape.
+    public func withUTF8<R>(_ body: (Span<UInt8>) -> R) -> R {
+        let node = node
+        guard !node.isEscaped else { return body(utf8Bytes.span) }
+        let source = storage.bytes
+        return body(source.span.extracting(node.content))
     }
 
     /// Where the string stands in the received bytes, quotes included.

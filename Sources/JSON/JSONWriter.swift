@@ -116,6 +116,37 @@ public struct JSONWriter: Sendable {
         value.write(to: &self)
     }
 
+    // The types that records and messages are made of, so that no call goes through a witness table.
+
+    /// Writes a member.
+    public mutating func member(_ name: StaticString, _ value: Text) {
+        key(name)
+        string(value.string.utf8Span.span)
+    }
+
+    /// Writes a member.
+    public mutating func member(_ name: StaticString, _ value: String) {
+        key(name)
+        string(value.utf8Span.span)
+    }
+
+    /// Writes a member.
+    public mutating func member(_ name: StaticString, _ value: Int64) {
+        key(name)
+        number(value)
+    }
+
+    /// Writes a member.
+    public mutating func member(_ name: StaticString, _ value: UInt64) {
+        key(name)
+        number(value)
+    }
+
+    /// Writes a member, or nothing if there is no value.
+    public mutating func member(_ name: StaticString, ifPresent value: Text?) {
+        if let value { member(name, value) }
+    }
+
     /// Writes a member, or nothing if there is no value.
     public mutating func member(_ name: StaticString, ifPresent value: (some JSONWritable)?) {
         if let value { member(name, value) }
@@ -143,6 +174,26 @@ public struct JSONWriter: Sendable {
     mutating func string(_ utf8: Span<UInt8>) {
         separate()
         appendQuoted(utf8)
+    }
+
+    mutating func number(_ value: Int64) {
+        separate()
+        if value < 0 { bytes.append(UInt8(ascii: "-")) }
+        appendDigits(value.magnitude)
+    }
+
+    mutating func number(_ value: UInt64) {
+        separate()
+        appendDigits(value)
+    }
+
+    private mutating func appendDigits(_ value: UInt64) {
+        var divisor: UInt64 = 1
+        while value / divisor >= 10 { divisor *= 10 }
+        while divisor > 0 {
+            bytes.append(UInt8(ascii: "0") + UInt8(value / divisor % 10))
+            divisor /= 10
+        }
     }
 
     mutating func literal(_ text: StaticString) {
@@ -262,16 +313,12 @@ extension Int: JSONWritable {
 
 extension Int64: JSONWritable {
     /// Writes a decimal integer.
-    public func write(to writer: inout JSONWriter) {
-        writer.fragment(Array(String(self).utf8))
-    }
+    public func write(to writer: inout JSONWriter) { writer.number(self) }
 }
 
 extension UInt64: JSONWritable {
     /// Writes a decimal integer.
-    public func write(to writer: inout JSONWriter) {
-        writer.fragment(Array(String(self).utf8))
-    }
+    public func write(to writer: inout JSONWriter) { writer.number(self) }
 }
 
 extension JSONValue: JSONWritable {

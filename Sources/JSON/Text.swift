@@ -34,9 +34,9 @@ public struct Text: Hashable, Comparable, Sendable, ExpressibleByStringLiteral {
         string = String(copying: utf8)
     }
 
-    /// Wraps a literal.
-    public init(stringLiteral value: StaticString) {
-        self.init(value.description)
+    /// Wraps a literal, whose bytes stay where the compiler put them.
+    public init(stringLiteral value: String) {
+        string = value
     }
 
     /// The bytes that are compared and hashed.
