@@ -79,9 +79,11 @@ final class Heap: @unchecked Sendable {
 
     init(_ region: Cell.Region) {
         self.region = region
-        cells = Buffer()
-        bytes = Buffer()
-        entities = Buffer()
+        // A request is made for every call, and most fit into this.
+        let isRequest = region == .request
+        cells = Buffer(capacity: isRequest ? 64 : 0)
+        bytes = Buffer(capacity: isRequest ? 1024 : 0)
+        entities = Buffer(capacity: isRequest ? 4 : 0)
     }
 
     deinit {
@@ -171,6 +173,13 @@ private struct Buffer<Element: BitwiseCopyable> {
     private(set) var base: UnsafeMutablePointer<Element>?
     private(set) var count = 0
     private var capacity = 0
+
+    /// An empty array with room for `capacity` elements.
+    init(capacity: Int) {
+        guard capacity > 0 else { return }
+        base = UnsafeMutablePointer<Element>.allocate(capacity: capacity)
+        self.capacity = capacity
+    }
 
     @inline(__always) subscript(_ index: Int) -> Element {
         guard let base, index >= 0, index < count else { outOfBounds() }

@@ -181,7 +181,19 @@ struct Memory {
     ///
     /// Keys must be distinct.
     func add(record members: [(key: Cell, value: Cell)], to heap: Heap) -> Cell {
-        heap.add(canonicalRecord: members.sorted { compareStrings($0.key, $1.key) < 0 })
+        // Most records are small or in order already; then nothing is moved or made.
+        var members = members
+        guard members.count <= 16 else {
+            return heap.add(canonicalRecord: members.sorted { compareStrings($0.key, $1.key) < 0 })
+        }
+        for index in members.indices.dropFirst() {
+            var at = index
+            while at > 0, compareStrings(members[at].key, members[at - 1].key) < 0 {
+                members.swapAt(at, at - 1)
+                at -= 1
+            }
+        }
+        return heap.add(canonicalRecord: members)
     }
 }
 

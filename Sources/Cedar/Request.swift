@@ -14,13 +14,19 @@ public struct Request: Sendable {
         context: [Text: Value] = [:]
     ) {
         let heap = Heap(.request)
-        storage = Storage(
-            heap,
-            principal: heap.add(entity: principal),
-            action: heap.add(entity: action),
-            resource: heap.add(entity: resource),
-            context: heap.add(context)
+        self.init(
+            Storage(
+                heap,
+                principal: heap.add(entity: principal),
+                action: heap.add(entity: action),
+                resource: heap.add(entity: resource),
+                context: heap.add(context)
+            )
         )
+    }
+
+    init(_ storage: Storage) {
+        self.storage = storage
     }
 
     final class Storage: Sendable {

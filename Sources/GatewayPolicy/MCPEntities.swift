@@ -32,6 +32,10 @@ public enum MCPEntities {
         EntityUID(type: "MCP::Action", id: name)
     }
 
+    static func tool(_ qualified: Text) -> EntityUID {
+        EntityUID(type: "MCP::Tool", id: qualified)
+    }
+
     /// The resource that a tool is.
     public static func tool(_ server: ServerName, _ tool: ToolName) -> EntityUID {
         EntityUID(type: "MCP::Tool", id: qualified(server, tool))
@@ -45,7 +49,7 @@ public enum MCPEntities {
     /// `server/tool`.
     ///
     /// A server's name has no slash, so two pairs never share one name.
-    private static func qualified(_ server: ServerName, _ tool: ToolName) -> Text {
+    static func qualified(_ server: ServerName, _ tool: ToolName) -> Text {
         Text(server.text.string + "/" + tool.text.string)
     }
 

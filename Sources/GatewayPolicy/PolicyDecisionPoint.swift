@@ -64,27 +64,8 @@ public struct PolicyDecisionPoint: Sendable {
         guard facts.definitionPinned else {
             return refusal(.definitionChanged)
         }
-        // What Cedar cannot hold (null, fractions) is left out, and policies are told that something was.
-        var reader = ValueReader(nulls: .drop, fractions: .drop)
-        var input: [Text: Value] = [:]
-        var inputFaithful = true
-        if let arguments {
-            do {
-                input = try reader.record(arguments)
-                inputFaithful = reader.droppedCount == 0
-            } catch {
-                inputFaithful = false
-            }
-        }
         let response = authorizer.decide(
-            request(
-                subject,
-                server,
-                tool,
-                input: input,
-                facts: facts,
-                inputFaithful: inputFaithful
-            )
+            request(subject, server, tool, arguments: arguments, isCall: true, facts: facts)
         )
         guard response.errors.isEmpty else {
             return decision(.deny, .policyError, response.errors.map(\.policy))
@@ -113,7 +94,7 @@ public struct PolicyDecisionPoint: Sendable {
             return false
         }
         let response = authorizer.decide(
-            request(subject, server, tool, input: nil, facts: facts, inputFaithful: true)
+            request(subject, server, tool, arguments: nil, isCall: false, facts: facts)
         )
         switch response.decision {
         case .allow:
@@ -124,36 +105,41 @@ public struct PolicyDecisionPoint: Sendable {
         }
     }
 
+    /// The question, with the arguments of a call as `context.input`.
+    ///
+    /// What Cedar cannot hold (null, fractions) is left out, and policies are told that something was.
     private func request(
         _ subject: Subject,
         _ server: ServerName,
         _ tool: ToolName,
-        input: [Text: Value]?,
-        facts: Facts,
-        inputFaithful: Bool
+        arguments: JSONValue?,
+        isCall: Bool,
+        facts: Facts
     ) -> Request {
-        var system: [Text: Value] = [
-            "now": .datetime(CedarDatetime(milliseconds: facts.time.microseconds / 1000))
-        ]
-        if let source = facts.source {
-            system["source"] = .ip(source)
-        }
-        var context: [Text: Value] = [
-            "system": .record(system),
-            "facts": .record([
-                "definitionPinned": .bool(facts.definitionPinned),
-                "inputFaithful": .bool(inputFaithful),
-            ]),
-        ]
-        if let input {
-            context["input"] = .record(input)
-        }
+        let qualified = MCPEntities.qualified(server, tool)
         return Request(
             principal: MCPEntities.principal(subject),
-            action: MCPEntities.action(server, tool),
-            resource: MCPEntities.tool(server, tool),
-            context: context
-        )
+            action: MCPEntities.action(qualified),
+            resource: MCPEntities.tool(qualified)
+        ) { context in
+            var inputFaithful = true
+            if let arguments {
+                inputFaithful = context.add("input", json: arguments)
+            } else if isCall {
+                context.add("input", .record([:]))
+            }
+            context.add("system") { system in
+                let now = CedarDatetime(milliseconds: facts.time.microseconds / 1000)
+                system.add("now", .datetime(now))
+                if let source = facts.source {
+                    system.add("source", .ip(source))
+                }
+            }
+            context.add("facts") {
+                $0.add("definitionPinned", .bool(facts.definitionPinned))
+                $0.add("inputFaithful", .bool(inputFaithful))
+            }
+        }
     }
 
     private func decision(
