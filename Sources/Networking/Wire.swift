@@ -88,7 +88,14 @@ final class Wire: ChannelInboundHandler, NIOScheduledCallbackHandler, @unchecked
             // Naming the isolation keeps this closure on the caller's actor: it would leave the
             // loop otherwise.
             _ = isolation
-            return await waitForInput(until: deadline)
+            if isClosed { return .closed }
+            if isReadingPaused { pauseReading(false) }
+            beginWait(until: deadline)
+            // Not through ``waitForInput(until:)``: each async call on the way costs two looks at the executor.
+            return await withUnsafeContinuation { continuation in
+                waiter = continuation
+                waiting = .forInput
+            }
         } onCancel: {
             if executor.loop.inEventLoop {
                 cancelWait(number)
@@ -173,13 +180,17 @@ final class Wire: ChannelInboundHandler, NIOScheduledCallbackHandler, @unchecked
     // MARK: The waiting task
 
     private func wait(_ kind: Waiting, until deadline: NIODeadline) async -> Wake {
-        precondition(waiter == nil, "a connection is read by one task at a time")
-        setDeadline(deadline)
-        waitNumber += 1
+        beginWait(until: deadline)
         return await withUnsafeContinuation { continuation in
             waiter = continuation
             waiting = kind
         }
+    }
+
+    private func beginWait(until deadline: NIODeadline) {
+        precondition(waiter == nil, "a connection is read by one task at a time")
+        setDeadline(deadline)
+        waitNumber += 1
     }
 
     private func wake(_ reason: Wake) {

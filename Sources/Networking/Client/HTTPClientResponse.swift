@@ -46,39 +46,52 @@ public struct HTTPClientResponse: ~Copyable {
     /// Reads the next piece of the body, `nil` at its end.
     public mutating func nextChunk() async throws(HTTPClientError) -> ByteBuffer? {
         while let connection {
-            let wire = connection.wire
-            do throws(HTTPFault) {
-                switch try body.next(&wire.input) {
-                case .data(let piece):
-                    // A length reached with this piece is the end: no need for another round.
-                    if body.isComplete { finish() }
-                    return piece
-                case .end:
-                    finish()
-                    return nil
-                case .needsInput:
-                    break
-                }
-            } catch {
-                throw fail(.responseRefused(error))
-            }
-            let pause = wire.now + pool.configuration.pieceTimeout.timeAmount
-            switch await wire.waitForInputOrCancellation(until: min(deadline, pause)) {
-            case .ready: continue
-            case .cancelled: throw fail(.cancelled)
-            case .timedOut: throw fail(.timedOut)
-            case .closed:
-                do throws(HTTPFault) {
-                    if wire.hasFailed { throw .truncated }
-                    try body.connectionEnded()
-                } catch {
-                    throw fail(.responseRefused(error))
-                }
-                finish()
-                return nil
+            switch try step(connection) {
+            case .data(let piece): return piece
+            case .end: return nil
+            case .needsInput: try await wait(connection)
             }
         }
         return nil
+    }
+
+    private mutating func step(
+        _ connection: UpstreamConnection
+    ) throws(HTTPClientError) -> HTTPBodyDecoder.Step {
+        do throws(HTTPFault) {
+            let step = try body.next(&connection.wire.input)
+            switch step {
+            case .data:
+                // A length reached with this piece is the end: no need for another round.
+                if body.isComplete { finish() }
+            case .end:
+                finish()
+            case .needsInput:
+                break
+            }
+            return step
+        } catch {
+            throw fail(.responseRefused(error))
+        }
+    }
+
+    /// Waits for more of the body; the end of the connection may be its end.
+    private mutating func wait(_ connection: UpstreamConnection) async throws(HTTPClientError) {
+        let wire = connection.wire
+        let pause = wire.now + pool.configuration.pieceTimeout.timeAmount
+        switch await wire.waitForInputOrCancellation(until: min(deadline, pause)) {
+        case .ready: return
+        case .cancelled: throw fail(.cancelled)
+        case .timedOut: throw fail(.timedOut)
+        case .closed:
+            do throws(HTTPFault) {
+                if wire.hasFailed { throw .truncated }
+                try body.connectionEnded()
+            } catch {
+                throw fail(.responseRefused(error))
+            }
+            finish()
+        }
     }
 
     /// Reads the whole body.
@@ -88,12 +101,25 @@ public struct HTTPClientResponse: ~Copyable {
         bytesMax: Int = .max
     ) async throws(HTTPClientError) -> ByteBuffer {
         body.limit(to: min(bytesMax, pool.configuration.limits.bodyBytesMax))
-        guard var collected = try await nextChunk() else { return ByteBuffer() }
-        if let left = body.lengthLeft {
-            collected.reserveCapacity(minimumWritableBytes: min(left, 64 * 1024))
+        var collected: ByteBuffer?
+        while let connection {
+            switch try step(connection) {
+            case .data(let piece):
+                guard collected != nil else {
+                    collected = piece
+                    if let left = body.lengthLeft, self.connection != nil {
+                        collected?.reserveCapacity(minimumWritableBytes: min(left, 64 * 1024))
+                    }
+                    continue
+                }
+                collected?.writeImmutableBuffer(piece)
+            case .end:
+                break
+            case .needsInput:
+                try await wait(connection)
+            }
         }
-        while let piece = try await nextChunk() { collected.writeImmutableBuffer(piece) }
-        return collected
+        return collected ?? ByteBuffer()
     }
 
     private mutating func finish() {

@@ -60,7 +60,12 @@ final class UpstreamPool: @unchecked Sendable {
         let deadline = request.timeout.map { executor.loop.now + $0.timeAmount } ?? .distantFuture
         let connection: UpstreamConnection
         do throws(HTTPClientError.Reason) {
-            connection = try await lease(until: deadline)
+            let decision = try firstDecision()
+            if case .reuse(let number) = decision, let idle = usable(number) {
+                connection = idle
+            } else {
+                connection = try await lease(decision, until: deadline)
+            }
         } catch {
             throw HTTPClientError(error, .unsent)
         }
@@ -128,21 +133,31 @@ final class UpstreamPool: @unchecked Sendable {
 
     // MARK: Leases
 
-    private func lease(
-        until deadline: NIODeadline
-    ) async throws(HTTPClientError.Reason) -> UpstreamConnection {
+    private func firstDecision() throws(HTTPClientError.Reason) -> HTTPConnectionPool.OnLease {
         guard !isShutDown else { throw .shutDown }
         if Task.isCancelled { throw .cancelled }
-        var decision = machine.lease()
+        return machine.lease()
+    }
+
+    /// The idle connection, unless there is input without a request: a server out of step, or its parting words.
+    private func usable(
+        _ number: HTTPConnectionPool.ConnectionNumber
+    ) -> UpstreamConnection? {
+        guard let connection = connections[number], !connection.wire.isClosed,
+            connection.wire.input.readableBytes == 0
+        else { return nil }
+        return connection
+    }
+
+    private func lease(
+        _ decision: HTTPConnectionPool.OnLease,
+        until deadline: NIODeadline
+    ) async throws(HTTPClientError.Reason) -> UpstreamConnection {
+        var decision = decision
         while true {
             switch decision {
             case .reuse(let number):
-                // Input without a request is a server out of step, or its parting words.
-                if let connection = connections[number], !connection.wire.isClosed,
-                    connection.wire.input.readableBytes == 0
-                {
-                    return connection
-                }
+                if let connection = usable(number) { return connection }
                 drop(number)
                 decision = machine.lease()
             case .open(let number):
@@ -163,8 +178,10 @@ final class UpstreamPool: @unchecked Sendable {
             let connection = UpstreamConnection(number, wire, configuration.limits)
             connections[number] = connection
             if Task.isCancelled { throw .cancelled }
-            wire.onExpiry = { [weak wire] in wire?.close() }
-            wire.onClose = { [weak self] in self?.connectionEnded(number) }
+            // Not weakly: a weak reference sends every retain of a call through a side table. The wire calls the one while it
+            // lives, and lets go of both when the connection ends.
+            wire.onExpiry = { [unowned wire] in wire.close() }
+            wire.onClose = { self.connectionEnded(number) }
             return connection
         } catch {
             drop(number)

@@ -54,6 +54,17 @@ public struct HTTPFields: Sendable {
         }
     }
 
+    /// Calls `body` with the bytes of every name and value in order; nothing is counted or copied.
+    public func forEachLine(_ body: (_ name: Span<UInt8>, _ value: Span<UInt8>) -> Void) {
+        let bytes = head.readableBytesUInt8Span
+        for line in lines {
+            body(
+                bytes.extracting(Int(line.nameStart)..<Int(line.nameEnd)),
+                bytes.extracting(Int(line.valueStart)..<Int(line.valueEnd))
+            )
+        }
+    }
+
     private func value(of line: Line) -> HTTPFieldValue { slice(line.valueStart, line.valueEnd) }
 
     private func slice(_ start: UInt32, _ end: UInt32) -> HTTPFieldValue {

@@ -76,6 +76,12 @@ public actor HTTPServerConnection {
     /// turns it off before it waits for anything.
     public var cancelsWhenPeerCloses = true
 
+    /// What the handler wants to find again with the next request of this connection; `nil` at its start.
+    public var keepsake: (any AnyObject & Sendable)?
+
+    /// Rings for the request in hand; cleared when its handler is done.
+    public nonisolated let alarm: Alarm
+
     /// Called when the client closes the connection while the handler works.
     ///
     /// Reset for each request.
@@ -120,6 +126,7 @@ public actor HTTPServerConnection {
         self.limits = limits
         self.handler = handler
         parser = HTTPRequestParser(limits: limits)
+        alarm = Alarm(on: wire.executor)
     }
 
     /// Whether the client closed the connection.
@@ -127,10 +134,9 @@ public actor HTTPServerConnection {
 
     /// Starts the connection's task; it ends with the connection.
     func start(onEnd: @escaping @Sendable () -> Void) {
-        wire.onClose = { [weak self] in
-            guard let self else { return }
-            self.assumeIsolated { $0.peerClosed() }
-        }
+        // Not weakly: a weak reference sends every retain of a call through a side table. The wire lets go of this when
+        // the connection ends.
+        wire.onClose = { self.assumeIsolated { $0.peerClosed() } }
         task = Task(executorPreference: executor) { [self] in
             await run()
             onEnd()
@@ -163,6 +169,7 @@ public actor HTTPServerConnection {
             isFirst = false
             begin(head)
             await handler(head, self)
+            alarm.clear()
             guard await finish() else { break }
         }
         // Nothing happens here when the connection is closing in order already.
@@ -259,45 +266,67 @@ public actor HTTPServerConnection {
     public func collectBody(bytesMax: Int = .max) async throws(HTTPBodyError) -> ByteBuffer {
         let bytesMax = min(bytesMax, limits.bodyBytesMax)
         body.limit(to: bytesMax)
-        guard var collected = try await nextBodyChunk() else { return ByteBuffer() }
-        if !body.isComplete, let left = body.lengthLeft {
-            // What the client declares is not what it sends: memory follows the bytes, not the
-            // promise.
-            collected.reserveCapacity(minimumWritableBytes: min(left, 64 * 1024))
+        var collected: ByteBuffer?
+        while true {
+            switch try bodyStep() {
+            case .data(let chunk):
+                guard collected != nil else {
+                    // Nearly always all of it, which came with the head.
+                    if body.isComplete { return chunk }
+                    var first = chunk
+                    if let left = body.lengthLeft {
+                        // What the client declares is not what it sends: memory follows the bytes, not the
+                        // promise.
+                        first.reserveCapacity(minimumWritableBytes: min(left, 64 * 1024))
+                    }
+                    collected = first
+                    continue
+                }
+                collected?.writeImmutableBuffer(chunk)
+            case .end:
+                return collected ?? ByteBuffer()
+            case .needsInput:
+                try await waitForBody()
+            }
         }
-        while let chunk = try await nextBodyChunk() {
-            collected.writeImmutableBuffer(chunk)
-        }
-        return collected
     }
 
     /// Reads the next piece of the body, `nil` at its end.
     public func nextBodyChunk() async throws(HTTPBodyError) -> ByteBuffer? {
-        if let bodyError { throw bodyError }
         while true {
-            do throws(HTTPFault) {
-                switch try body.next(&wire.input) {
-                case .data(let piece): return piece
-                case .end: return nil
-                case .needsInput: break
-                }
-                if owesContinue {
-                    // RFC 9110 §10.1.1: only now, since a handler that refuses by the head alone
-                    // never asks.
-                    owesContinue = false
-                    wire.send(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n"))
-                }
-                switch await wire.waitForInput(until: wire.now + limits.bodyTimeout.timeAmount) {
-                case .ready, .cancelled: break
-                case .closed: throw .truncated
-                case .timedOut:
-                    bodyError = .timedOut
-                }
-            } catch {
-                bodyError = .refused(error)
+            switch try bodyStep() {
+            case .data(let piece): return piece
+            case .end: return nil
+            case .needsInput: try await waitForBody()
             }
-            if let bodyError { throw bodyError }
         }
+    }
+
+    private func bodyStep() throws(HTTPBodyError) -> HTTPBodyDecoder.Step {
+        if let bodyError { throw bodyError }
+        do throws(HTTPFault) {
+            return try body.next(&wire.input)
+        } catch {
+            throw fail(.refused(error))
+        }
+    }
+
+    private func waitForBody() async throws(HTTPBodyError) {
+        if owesContinue {
+            // RFC 9110 §10.1.1: only now, since a handler that refuses by the head alone never asks.
+            owesContinue = false
+            wire.send(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n"))
+        }
+        switch await wire.waitForInput(until: wire.now + limits.bodyTimeout.timeAmount) {
+        case .ready, .cancelled: break
+        case .closed: throw fail(.refused(.truncated))
+        case .timedOut: throw fail(.timedOut)
+        }
+    }
+
+    private func fail(_ error: HTTPBodyError) -> HTTPBodyError {
+        bodyError = error
+        return error
     }
 
     /// Whether the body is read, or can be with what already arrived.
