@@ -22,6 +22,7 @@ struct ToolCallPipeline {
     /// A call that was authenticated and parsed.
     struct Call {
         let caller: Caller
+        let client: ClientAddress
         let server: UpstreamServer
         let tool: ToolName
         let arguments: JSONValue?
@@ -60,7 +61,7 @@ struct ToolCallPipeline {
     }
 
     /// Runs the call and records it: a refusal when it stopped before its intent, else exactly one outcome.
-    func handle(_ call: Call) async -> Release {
+    func handle(_ call: consuming Call) async -> Release {
         var call = call
         var intent: OpenIntent?
         let release: Release
@@ -99,7 +100,7 @@ struct ToolCallPipeline {
             permit,
             facts: call.facts,
             arguments: call.arguments?.canonicalBytes() ?? Array("{}".utf8),
-            salt: SecureRandom.bytes(RecordFormat.saltByteCount),
+            salt: CallRandomness.reserve.bytes(RecordFormat.saltByteCount),
             through: link,
             now: SystemClock.now
         )
@@ -182,7 +183,7 @@ struct ToolCallPipeline {
     private func policyFacts(_ call: Call, definitionPinned: Bool) -> PolicyDecisionPoint.Facts {
         PolicyDecisionPoint.Facts(
             time: call.facts.time,
-            source: PolicyAddress.read(call.facts.source),
+            source: call.client.address,
             definitionPinned: definitionPinned
         )
     }
@@ -209,12 +210,22 @@ struct ToolCallPipeline {
         var held = call.session
         while true {
             do throws(UpstreamFault) {
-                let conversation = try await call.server.conversation(
+                let now = SystemClock.monotonic()
+                let conversation: UpstreamServer.Conversation
+                if let standing = call.server.standingConversation(
                     for: owner,
                     holding: held,
-                    on: executor,
-                    now: SystemClock.monotonic()
-                )
+                    now: now
+                ) {
+                    conversation = standing
+                } else {
+                    conversation = try await call.server.open(
+                        for: owner,
+                        inPlaceOf: held,
+                        on: executor,
+                        now: now
+                    )
+                }
                 let answer = try await exchange(call, tool, conversation)
                 switch answer.answer {
                 case .complete(let result)?:

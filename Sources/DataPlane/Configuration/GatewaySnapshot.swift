@@ -11,7 +11,7 @@ import Networking
 /// One configuration of the namespace, compiled and immutable: everything a call is decided by.
 ///
 /// It is built from bytes that control signed, as a whole or not at all: what one call sees never mixes two versions.
-struct GatewaySnapshot: Sendable {
+final class GatewaySnapshot: Sendable {
     /// Why a configuration is not applied; the one before stays in force.
     struct Refusal: Error {
         /// For control and the log.

@@ -15,6 +15,7 @@ struct Conversation {
     let endpoint: MCPEndpoint
     let view: GatewayState.View
     let caller: Caller
+    let client: ClientAddress
     let server: UpstreamServer
     let exchange: HTTPExchange
     let headers: RequestHeaders
@@ -34,7 +35,7 @@ struct Conversation {
 
     func handle(
         _ message: InboundMessage,
-        _ standing: CallFacts,
+        _ standing: consuming CallFacts,
         on connection: isolated HTTPServerConnection
     ) async {
         var facts = standing
@@ -75,8 +76,9 @@ struct Conversation {
             guard let id else {
                 throw Rejection(.messageInvalid, "no session id")
             }
-            let session = try open(id)
-            facts.session = Text(Hex.encode(SHA256.digest(of: id.utf8).bytes))
+            let opened = try open(id)
+            let session = opened.session
+            facts.session = opened.name
             facts.clientClaim = session.clientClaim
             guard let revision = ProtocolRevision(session.revision),
                 header == nil || header == revision
@@ -87,14 +89,15 @@ struct Conversation {
         }
     }
 
-    private func open(_ id: Text) throws(Rejection) -> SealedSession {
-        guard let session = view.sessions.open(id, for: binding) else {
+    private func open(_ id: Text) throws(Rejection) -> OpenedSessions.Opened {
+        guard let opened = endpoint.openedSessions.open(id, with: view.sessions, for: binding)
+        else {
             throw Rejection(
                 .sessionUnknown,
                 "the session id does not open for this caller and server"
             )
         }
-        return session
+        return opened
     }
 
     // MARK: - Notifications
@@ -112,8 +115,9 @@ struct Conversation {
                 guard let id = notification.sessionID else {
                     throw Rejection(.messageInvalid, "no session id")
                 }
-                session = try open(id)
-                facts.session = Text(Hex.encode(SHA256.digest(of: id.utf8).bytes))
+                let opened = try open(id)
+                session = opened.session
+                facts.session = opened.name
             } catch {
                 await endpoint.refuse(error, facts, exchange)
                 return
@@ -272,7 +276,7 @@ struct Conversation {
         let pins = view.snapshot.servers[server.name]?.pins ?? [:]
         let policyFacts = PolicyDecisionPoint.Facts(
             time: facts.time,
-            source: PolicyAddress.read(facts.source),
+            source: client.address,
             definitionPinned: true
         )
         let visible = (catalogue?.tools ?? []).filter { tool in
@@ -291,7 +295,7 @@ struct Conversation {
     private func callTool(
         _ request: InboundRequest,
         _ session: SealedSession?,
-        _ standing: CallFacts,
+        _ standing: consuming CallFacts,
         _ answer: ResponseBuilder,
         on connection: isolated HTTPServerConnection
     ) async {
@@ -306,6 +310,7 @@ struct Conversation {
         let token = request.progressToken
         let call = ToolCallPipeline.Call(
             caller: caller,
+            client: client,
             server: server,
             tool: tool,
             arguments: request.params?["arguments"],

@@ -8,11 +8,10 @@ import Networking
 /// Confined to the connection's event loop. A call that takes long becomes a stream on its own: clients that wait for the
 /// head hold a lock meanwhile (mcp-protocol.md §2.3), and proxies in between close what is silent.
 final class HTTPExchange {
-    private unowned let connection: HTTPServerConnection
+    private let connection: HTTPServerConnection
     private let settings: MCPEndpoint.Settings
     private var isStreaming = false
     private var isAnswered = false
-    private var timer: Scheduled<Void>?
 
     init(_ connection: isolated HTTPServerConnection, _ settings: MCPEndpoint.Settings) {
         self.connection = connection
@@ -74,19 +73,18 @@ final class HTTPExchange {
     }
 
     private func schedule(_ delay: TimeAmount) {
-        let loop = connection.executor.loop
-        let bound = NIOLoopBound(self, eventLoop: loop)
-        timer = loop.scheduleTask(in: delay) {
-            let exchange = bound.value
-            guard !exchange.isAnswered else {
-                return
-            }
-            exchange.startStream()
-            exchange.connection.assumeIsolated {
-                try? $0.push(ByteBuffer(bytes: SSEWriter.comment()))
-            }
-            exchange.schedule(exchange.settings.heartbeat)
+        connection.alarm.set(in: delay) { self.keepAlive() }
+    }
+
+    private func keepAlive() {
+        guard !isAnswered else {
+            return
         }
+        startStream()
+        connection.assumeIsolated {
+            try? $0.push(ByteBuffer(bytes: SSEWriter.comment()))
+        }
+        schedule(settings.heartbeat)
     }
 
     private func startStream() {
@@ -111,7 +109,7 @@ final class HTTPExchange {
 
     /// Sends the final message: in one piece, or as the last event of the stream.
     func finish(_ json: [UInt8], status: Int) {
-        timer?.cancel()
+        connection.alarm.clear()
         isAnswered = true
         guard isStreaming else {
             return answer(status: status, json: json)

@@ -13,7 +13,7 @@ import ServiceRuntime
 ///
 /// The order of checks is the ladder of mcp-protocol.md §1.8.5: target, Origin, verb, token, body, message. A stranger
 /// learns from each only what the protocol allows.
-struct MCPEndpoint: Sendable {
+final class MCPEndpoint: Sendable {
     /// What the endpoint is told.
     struct Settings: Sendable {
         /// What clients type, without a slash at the end: scheme, host and port of the endpoints.
@@ -42,6 +42,7 @@ struct MCPEndpoint: Sendable {
     let state: GatewayState
     let link: LinkClient
     let authenticator: Authenticator
+    let openedSessions = OpenedSessions()
     let ladder: RequestLadder
 
     static let implementation = Implementation(name: "ostiary", version: "0.1.0")
@@ -94,11 +95,12 @@ struct MCPEndpoint: Sendable {
         on connection: isolated HTTPServerConnection
     ) async {
         let now = SystemClock.now()
+        let client = self.client(on: connection)
         var facts = CallFacts(
             time: now,
             request: RequestName.make(now),
             method: "_OTHER",
-            source: Text(connection.peerAddress.map(PeerName.text) ?? "unknown")
+            source: client.source
         )
         var view: GatewayState.View
         switch state.view(at: SystemClock.monotonic()) {
@@ -139,12 +141,7 @@ struct MCPEndpoint: Sendable {
             return  // The connection answers with the status that belongs to the fault.
         }
         var headers = RequestHeaders()
-        head.fields.forEach { name, value in
-            headers.add(
-                name: name.bytes.readableBytesUInt8Span,
-                value: value.bytes.readableBytesUInt8Span
-            )
-        }
+        head.fields.forEachLine { headers.add(name: $0, value: $1) }
         let message: InboundMessage
         do throws(LadderRefusal) {
             message = try ladder.accept(headers: headers, body: body)
@@ -159,11 +156,22 @@ struct MCPEndpoint: Sendable {
             endpoint: self,
             view: view,
             caller: caller,
+            client: client,
             server: upstream,
             exchange: exchange,
             headers: headers
         )
         await conversation.handle(message, facts, on: connection)
+    }
+
+    private func client(on connection: isolated HTTPServerConnection) -> ClientAddress {
+        if let known = connection.keepsake as? ClientAddress {
+            return known
+        }
+        let peer = connection.peerAddress.map(PeerName.text) ?? "unknown"
+        let client = ClientAddress(source: Text(peer))
+        connection.keepsake = client
+        return client
     }
 
     private func authenticate(
@@ -172,15 +180,21 @@ struct MCPEndpoint: Sendable {
         _ view: GatewayState.View,
         now: Timestamp
     ) async throws(Rejection) -> (Caller, GatewayState.View) {
-        let lines = head.fields.values(of: "authorization")
-        guard let line = lines.first else {
+        let line: HTTPFieldValue?
+        do throws(HTTPFault) {
+            line = try head.fields.single("authorization")
+        } catch {
+            throw Rejection(.tokenInvalid, "the Authorization field is malformed")
+        }
+        guard let line else {
             throw Rejection(.tokenMissing, "no Authorization field")
         }
-        guard lines.count == 1, let token = BearerToken.read(line) else {
+        guard let token = BearerToken.read(line) else {
             throw Rejection(.tokenInvalid, "the Authorization field is malformed")
         }
         return try await authenticator.authenticate(
             token,
+            at: server,
             audience: ResourceMetadata.resource(server, settings),
             in: view,
             of: state,
@@ -220,16 +234,19 @@ enum Route: Equatable {
     private static let wellKnown = "/.well-known/oauth-protected-resource"
 
     init?(_ path: HTTPFieldValue) {
-        var rest = path.string[...]
-        let isMetadata = rest.hasPrefix(Self.wellKnown)
-        if isMetadata {
-            rest = rest.dropFirst(Self.wellKnown.count)
-        }
-        guard rest.hasPrefix("/s/"), rest.hasSuffix("/mcp"), rest.utf8.count > 7 else {
+        let bytes = path.bytes.readableBytesView
+        let isMetadata = bytes.starts(with: Self.wellKnown.utf8)
+        let rest = bytes.dropFirst(isMetadata ? Self.wellKnown.utf8.count : 0)
+        guard rest.count > 7, rest.starts(with: "/s/".utf8),
+            rest.suffix(4).elementsEqual("/mcp".utf8)
+        else {
             return nil
         }
-        let name = ServerName(Text(rest.dropFirst(3).dropLast(4)))
         // A well-formed name needs no escapes, so an escaped path names nothing.
+        guard let text = Text(validating: rest.dropFirst(3).dropLast(4)) else {
+            return nil
+        }
+        let name = ServerName(text)
         guard name.isWellFormed else {
             return nil
         }
@@ -240,17 +257,21 @@ enum Route: Equatable {
 /// `Bearer` and one token (RFC 6750 §2.1); nothing else in the field.
 enum BearerToken {
     static func read(_ field: HTTPFieldValue) -> [UInt8]? {
-        let bytes = Array(field.bytes.readableBytesView)
-        guard bytes.count > 7, bytes.count <= 16_384 + 7,
-            zip(bytes, "bearer ".utf8).allSatisfy({ $0 == $1 || $0 | 0x20 == $1 })
-        else {
+        let bytes = field.bytes.readableBytesUInt8Span
+        guard bytes.count > 7, bytes.count <= 16_384 + 7 else {
             return nil
         }
-        let token = bytes[7...]
-        guard token.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x2C }) else {
-            return nil
+        for (index, letter) in "bearer ".utf8.enumerated() {
+            guard bytes[index] == letter || bytes[index] | 0x20 == letter else {
+                return nil
+            }
         }
-        return Array(token)
+        for index in 7..<bytes.count {
+            guard bytes[index] > 0x20, bytes[index] < 0x7F, bytes[index] != 0x2C else {
+                return nil
+            }
+        }
+        return field.bytes.getBytes(at: field.bytes.readerIndex + 7, length: bytes.count - 7)
     }
 }
 

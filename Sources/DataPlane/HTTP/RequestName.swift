@@ -6,7 +6,7 @@ import NIOCore
 /// Names messages: `req_` and a UUID version 7 in hexadecimal, so that names sort by time.
 enum RequestName {
     static func make(_ now: Timestamp) -> Text {
-        var bytes = SecureRandom.bytes(16)
+        var bytes = CallRandomness.reserve.bytes(16)
         let milliseconds = UInt64(max(0, now.microseconds / 1000))
         for index in 0..<6 {
             bytes[index] = UInt8(truncatingIfNeeded: milliseconds >> UInt64(8 * (5 - index)))
@@ -15,6 +15,11 @@ enum RequestName {
         bytes[8] = bytes[8] & 0x3F | 0x80
         return Text("req_" + Hex.encode(bytes))
     }
+}
+
+/// What names and salts of calls are drawn from.
+enum CallRandomness {
+    static let reserve = RandomReserve()
 }
 
 /// A peer as records name it: `127.0.0.1:5000`, `[::1]:5000`.

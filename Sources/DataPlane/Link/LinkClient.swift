@@ -57,7 +57,8 @@ actor LinkClient: Service {
     private let logger: Logger
     private var identity: ProxyIdentity
     private var session: ProxySession
-    private var waiting: [UInt64: CheckedContinuation<IntentVerdict, Never>] = [:]
+    /// Each is resumed once, by whoever takes it out.
+    private var waiting: [UInt64: UnsafeContinuation<IntentVerdict, Never>] = [:]
     private var outbox: [WireProxyMessage] = []
     private var writerSignal: CheckedContinuation<Void, Never>?
     private var connectSignal: CheckedContinuation<Void, Never>?
@@ -106,7 +107,7 @@ actor LinkClient: Service {
             return .unavailable(reason: reason.rawValue)
         case .admitted(let n, let batch):
             sendOrFlushLater(batch)
-            return await withCheckedContinuation { waiting[n] = $0 }
+            return await withUnsafeContinuation { waiting[n] = $0 }
         }
     }
 

@@ -19,7 +19,7 @@ struct SealedSession: Equatable, Sendable {
 /// An id is `s1.<key id>.<base64url>`. Subject, client and server are authenticated and not contained, so an id that
 /// somebody else presents, or that is presented for another server, does not open: it is not told apart from an id
 /// that never existed. Any replica with the namespace's keys opens it.
-struct SessionSeal: Sendable {
+final class SessionSeal: Sendable {
     /// The longest id that is looked at, in bytes.
     static let idBytesMax = 2048
 
@@ -36,7 +36,7 @@ struct SessionSeal: Sendable {
     }
 
     /// What an id belongs to.
-    struct Binding {
+    struct Binding: Equatable {
         let namespace: NamespaceName
         let server: ServerName
         let subject: SubjectID

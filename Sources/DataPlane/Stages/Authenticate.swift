@@ -6,10 +6,17 @@ import ServiceRuntime
 import Synchronization
 
 /// Who is asking, as far as this call is concerned.
-struct Caller: Sendable {
+///
+/// Made once for each verified token and shared by its calls.
+final class Caller: Sendable {
     let subject: Subject
     /// `client_id` of the token, or `azp`; the token's issuer vouches for it.
     let client: Text
+
+    init(subject: Subject, client: Text) {
+        self.subject = subject
+        self.client = client
+    }
 }
 
 /// Verifies bearer tokens, and remembers those that verified.
@@ -23,12 +30,11 @@ final class Authenticator: Sendable {
     static let entriesMax = 20_000
 
     private struct Entry {
-        let issuer: Text
-        let subject: Text
-        let client: Text
+        /// `nil` when the token's subject is not in the directory of that configuration.
+        let caller: Caller?
         let expiresAt: Int64
         let snapshotVersion: UInt64
-        let audience: Text
+        let server: ServerName
     }
 
     /// How often a caller that waits for a key looks for a new configuration.
@@ -38,13 +44,14 @@ final class Authenticator: Sendable {
     private let validator = JWTValidator(for: .accessToken)
     private let entries = Mutex<[SHA256.Digest: Entry]>([:])
 
-    /// The caller that `token` names, and the view it was verified in.
+    /// The caller that `token` names at `server`, whose resource name is `audience`, and the view it was verified in.
     ///
     /// An issuer may have begun to sign with a key that came after the configuration: then control is asked, and the
     /// token waits a moment for a configuration that has the key (``KeyInquiryRules``).
     func authenticate(
         _ token: [UInt8],
-        audience: Text,
+        at server: ServerName,
+        audience: @autoclosure () -> Text,
         in view: GatewayState.View,
         of state: GatewayState,
         asking link: LinkClient,
@@ -53,7 +60,14 @@ final class Authenticator: Sendable {
         var view = view
         let unknown: Rejection
         do throws(Rejection) {
-            return (try authenticate(token, audience: audience, in: view.snapshot, now: now), view)
+            let caller = try authenticate(
+                token,
+                at: server,
+                audience: audience(),
+                in: view.snapshot,
+                now: now
+            )
+            return (caller, view)
         } catch {
             unknown = error
         }
@@ -81,7 +95,8 @@ final class Authenticator: Sendable {
             do throws(Rejection) {
                 let caller = try authenticate(
                     token,
-                    audience: audience,
+                    at: server,
+                    audience: audience(),
                     in: view.snapshot,
                     now: now
                 )
@@ -94,34 +109,35 @@ final class Authenticator: Sendable {
         throw unknown
     }
 
-    /// The caller that `token` names, for the resource `audience`.
+    /// The caller that `token` names, at `server`, whose resource name is `audience`.
     ///
     /// - Throws: ``Rejection`` with a code that becomes 401, and the precise reason as its detail.
     func authenticate(
         _ token: [UInt8],
-        audience: Text,
+        at server: ServerName,
+        audience: @autoclosure () -> Text,
         in snapshot: GatewaySnapshot,
         now: Timestamp
     ) throws(Rejection) -> Caller {
         let digest = SHA256.digest(of: token)
         let entry: Entry
         if let known = entries.withLock({ $0[digest] }), known.snapshotVersion == snapshot.version,
-            known.audience == audience, now.seconds < known.expiresAt
+            known.server == server, now.seconds < known.expiresAt
         {
             entry = known
         } else {
-            entry = try verify(token, audience: audience, in: snapshot, now: now)
+            entry = try verify(token, at: server, audience: audience(), in: snapshot, now: now)
             remember(entry, as: digest, now: now)
         }
-        let key = GatewaySnapshot.SubjectKey(issuer: entry.issuer, name: entry.subject)
-        guard let subject = snapshot.subjects[key] else {
+        guard let caller = entry.caller else {
             throw Rejection(.subjectUnknown, "the token's subject is not in the directory")
         }
-        return Caller(subject: subject, client: entry.client)
+        return caller
     }
 
     private func verify(
         _ token: [UInt8],
+        at server: ServerName,
         audience: Text,
         in snapshot: GatewaySnapshot,
         now: Timestamp
@@ -138,13 +154,14 @@ final class Authenticator: Sendable {
                     audience: candidate,
                     now: now.seconds
                 )
+                let key = GatewaySnapshot.SubjectKey(issuer: claims.issuer, name: claims.subject)
                 return Entry(
-                    issuer: claims.issuer,
-                    subject: claims.subject,
-                    client: claims.clientID ?? "",
+                    caller: snapshot.subjects[key].map {
+                        Caller(subject: $0, client: claims.clientID ?? "")
+                    },
                     expiresAt: claims.expiresAt,
                     snapshotVersion: snapshot.version,
-                    audience: audience
+                    server: server
                 )
             } catch {
                 refusal = error
