@@ -29,6 +29,16 @@ public struct RecordSummary: Hashable, Sendable {
     public let answer: Text?
     /// Why it was stopped, or did not succeed.
     public let code: Text?
+    /// What it says of its parts, in order; `nil` if it says nothing.
+    public let parts: [PartClaim]?
+
+    /// What a record says of one of its parts, well-formed or not.
+    public struct PartClaim: Hashable, Sendable {
+        /// The part's name.
+        public let name: Text?
+        /// The commitment to its salt and content.
+        public let commitment: Text?
+    }
 
     /// Why bytes are not a record.
     public enum Refusal: String, Error, Hashable, Sendable {
@@ -86,6 +96,11 @@ public struct RecordSummary: Hashable, Sendable {
         tool = root["tool"]?.string
         answer = root["decision"]?["answer"]?.string
         code = root["code"]?.string
+        parts = root["parts"].map { list in
+            list.elements.map {
+                PartClaim(name: $0["name"]?.string, commitment: $0["commitment"]?.string)
+            }
+        }
     }
 }
 

@@ -14,12 +14,18 @@ public struct RecordWindow: Equatable, Sendable {
 
     // Dense: records[head + i] has the number first + i. The head moves instead of the array; the dead front is cut
     // away when it is the larger half.
-    private var records: [WireRecord] = []
+    private var records: [Owed] = []
     private var head = 0
     private var first: UInt64 = 1
     private var sentCount = 0
     // The last number of each batch on its way, oldest first.
     private var batchEnds: [UInt64] = []
+
+    /// A record and how many bytes it counts for.
+    private struct Owed: Equatable {
+        let record: WireRecord
+        let byteCount: Int
+    }
 
     /// An empty window before its first record.
     public init() {}
@@ -47,8 +53,8 @@ public struct RecordWindow: Equatable, Sendable {
     /// Takes a record in, which must carry ``nextNumber``.
     mutating func append(_ record: WireRecord) -> UInt64 {
         precondition(record.n == nextNumber, "records are numbered densely")
-        records.append(record)
         let bytes = record.windowByteCount
+        records.append(Owed(record: record, byteCount: bytes))
         byteCount += bytes
         unsentByteCount += bytes
         nextNumber += 1
@@ -57,7 +63,7 @@ public struct RecordWindow: Equatable, Sendable {
 
     /// Everything unsent, which counts as sent from now on.
     mutating func takeUnsent() -> [WireRecord] {
-        let unsent = Array(records[(head + sentCount)...])
+        let unsent = records[(head + sentCount)...].map(\.record)
         sentCount += unsent.count
         unsentByteCount = 0
         if let last = unsent.last {
@@ -76,10 +82,10 @@ public struct RecordWindow: Equatable, Sendable {
     /// Drops everything up to `n`.
     mutating func acknowledge(upTo n: UInt64) {
         var dropped = 0
-        while head < records.count, records[head].n <= n {
-            byteCount -= records[head].windowByteCount
+        while head < records.count, records[head].record.n <= n {
+            byteCount -= records[head].byteCount
             if dropped >= sentCount {
-                unsentByteCount -= records[head].windowByteCount
+                unsentByteCount -= records[head].byteCount
             }
             head += 1
             dropped += 1

@@ -268,31 +268,26 @@ public struct RecordBatch: Sendable {
                 throw .intentNotAllowed
             }
         }
-        try compareParts(record, kind: summary.kind)
+        try compareParts(record, summary)
         return summary
     }
 
     /// The parts that came are those the body commits to: all of them, and nothing else.
     private static func compareParts(
         _ record: IncomingRecord,
-        kind: AuditRecord.Kind
+        _ summary: RecordSummary
     ) throws(RecordRefusal.Code) {
-        guard kind == .intent else {
+        guard summary.kind == .intent else {
             guard record.parts.isEmpty else { throw .partMismatch }
             return
         }
-        // RecordSummary has read the bytes already, so this cannot fail.
-        guard let document = try? JSONDocument(parsing: record.body) else { throw .notJSON }
-        guard let list = document.root["parts"] else {
-            guard record.parts.isEmpty else { throw .partMismatch }
-            return
-        }
-        guard list.count == record.parts.count else { throw .partMismatch }
-        for (part, claim) in zip(record.parts, list.elements) {
+        let claims = summary.parts ?? []
+        guard claims.count == record.parts.count else { throw .partMismatch }
+        for (part, claim) in zip(record.parts, claims) {
             guard RecordPart.Name(rawValue: part.name) != nil,
-                claim["name"]?.string == Text(part.name),
+                claim.name == Text(part.name),
                 part.salt.count == RecordFormat.saltByteCount,
-                let commitment = claim["commitment"]?.string
+                let commitment = claim.commitment
             else { throw .partMismatch }
             var stream = SHA256.stream()
             stream.update(part.salt)
