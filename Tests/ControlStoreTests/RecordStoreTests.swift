@@ -212,6 +212,17 @@ struct RecordStoreTests {
             record.parts = []
             return record
         },
+        BadRecord("parts that are an object of as many members", .partMismatch) {
+            var record = $0.intent(2)
+            let text = String(decoding: record.body, as: UTF8.self)
+            guard let list = text.firstRange(of: "\"parts\":["), let end = text.lastIndex(of: "]")
+            else { return record }
+            record.body = Array(
+                (text[..<list.lowerBound] + "\"parts\":{\"a\":" + text[list.upperBound..<end] + "}"
+                    + text[text.index(after: end)...]).utf8
+            )
+            return record
+        },
         BadRecord("a part nobody committed to", .partMismatch) {
             var record = $0.outcome(of: 1, 2)
             record.parts = $0.intent(2).parts
