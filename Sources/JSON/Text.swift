@@ -39,6 +39,14 @@ public struct Text: Hashable, Comparable, Sendable, ExpressibleByStringLiteral {
         string = value
     }
 
+    /// Copies a literal that is known by its address.
+    public init(stringLiteral value: StaticString) {
+        self.init(value.description)
+    }
+
+    /// Literals are of this type, so that they are not copied.
+    public typealias StringLiteralType = String
+
     /// The bytes that are compared and hashed.
     public var utf8: String.UTF8View { string.utf8 }
 
