@@ -82,6 +82,8 @@ public struct ProxySession: Sendable {
         public var unanswered: [Beat]
         /// Since when the oldest unsent record has been waiting.
         public var waitingSince: MonotonicInstant?
+        /// Whether a call waits for one of the unsent records.
+        public var isGateWaiting = false
     }
 
     /// One heartbeat on its way.
@@ -185,10 +187,14 @@ public struct ProxySession: Sendable {
             let n = owed.append(record)
             if gate {
                 gated.add(n, deadline: now.adding(milliseconds: limits.gateMilliseconds))
+                live.isGateWaiting = true
             }
-            // Natural batching: alone it goes at once, in company when the batch before is acknowledged.
+            // Natural batching: alone it goes at once, in company when the batch before is acknowledged. What no call
+            // waits for travels with the next that does: alone it would cost a transaction, and keep that one waiting.
             var send: WireAppend?
-            if owed.batchesInFlight == 0 || owed.unsentByteCount >= limits.batchBytesMax {
+            if live.isGateWaiting && owed.batchesInFlight == 0
+                || owed.unsentByteCount >= limits.batchBytesMax
+            {
                 send = takeBatch(&live)
             } else if live.waitingSince == nil {
                 live.waitingSince = now
@@ -198,8 +204,14 @@ public struct ProxySession: Sendable {
         }
     }
 
+    /// Whether a record waits for company, so that ``tick(now:)`` is due within the batch delay.
+    public var isBatchWaiting: Bool {
+        if case .live(let live) = state { live.waitingSince != nil } else { false }
+    }
+
     private mutating func takeBatch(_ live: inout Live) -> WireAppend? {
         live.waitingSince = nil
+        live.isGateWaiting = false
         let records = owed.takeUnsent()
         guard !records.isEmpty else {
             return nil
@@ -485,7 +497,7 @@ public struct ProxySession: Sendable {
                 result.durable.append(n)
             }
         }
-        if owed.batchesInFlight == 0, let batch = takeBatch(&live) {
+        if owed.batchesInFlight == 0, live.isGateWaiting, let batch = takeBatch(&live) {
             result.send.append(.append(batch))
         }
         state = .live(live)

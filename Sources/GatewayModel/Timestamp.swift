@@ -27,31 +27,41 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
 
     /// RFC 3339 in UTC with six digits: `2026-11-22T17:00:00.000000Z`.
     public var description: String {
-        String(decoding: rfc3339(), as: UTF8.self)
+        String(unsafeUninitializedCapacity: 27) { output in
+            write(to: output)
+            return 27
+        }
     }
 
     /// The RFC 3339 form as 27 ASCII bytes (years 0000 to 9999).
     public func rfc3339() -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: 27) { output, count in
+            write(to: output)
+            count = 27
+        }
+    }
+
+    private func write(to output: UnsafeMutableBufferPointer<UInt8>) {
         let (days, withinDay) = microseconds.flooringDivision(by: 86_400_000_000)
         let date = CivilDate(daysSinceEpoch: days)
         let seconds = withinDay / 1_000_000
-        var out: [UInt8] = []
-        out.reserveCapacity(27)
-        append(date.year, digits: 4, to: &out)
-        out.append(0x2D)
-        append(date.month, digits: 2, to: &out)
-        out.append(0x2D)
-        append(date.day, digits: 2, to: &out)
-        out.append(0x54)
-        append(seconds / 3600, digits: 2, to: &out)
-        out.append(0x3A)
-        append(seconds / 60 % 60, digits: 2, to: &out)
-        out.append(0x3A)
-        append(seconds % 60, digits: 2, to: &out)
-        out.append(0x2E)
-        append(withinDay % 1_000_000, digits: 6, to: &out)
-        out.append(0x5A)
-        return out
+        var at = 0
+        func write(_ value: Int64, digits: Int, then separator: UInt8) {
+            var rest = value
+            for index in stride(from: at + digits - 1, through: at, by: -1) {
+                output[index] = UInt8(truncatingIfNeeded: 0x30 + rest % 10)
+                rest /= 10
+            }
+            output[at + digits] = separator
+            at += digits + 1
+        }
+        write(date.year, digits: 4, then: 0x2D)
+        write(date.month, digits: 2, then: 0x2D)
+        write(date.day, digits: 2, then: 0x54)
+        write(seconds / 3600, digits: 2, then: 0x3A)
+        write(seconds / 60 % 60, digits: 2, then: 0x3A)
+        write(seconds % 60, digits: 2, then: 0x2E)
+        write(withinDay % 1_000_000, digits: 6, then: 0x5A)
     }
 
     /// Reads exactly the form that ``rfc3339()`` writes; anything else is `nil`.
@@ -89,17 +99,6 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
         }
         let seconds = fields[3] * 3600 + fields[4] * 60 + fields[5]
         microseconds = (days * 86_400 + seconds) * 1_000_000 + fields[6]
-    }
-}
-
-private func append(_ value: Int64, digits: Int, to out: inout [UInt8]) {
-    var divisor: Int64 = 1
-    for _ in 1..<digits {
-        divisor *= 10
-    }
-    while divisor > 0 {
-        out.append(UInt8(truncatingIfNeeded: 0x30 + value / divisor % 10))
-        divisor /= 10
     }
 }
 

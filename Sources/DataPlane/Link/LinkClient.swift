@@ -178,12 +178,23 @@ actor LinkClient: Service {
             var message = WireProxyMessage()
             message.append = batch
             send(message)
-        } else if !hasFlushTimer {
-            hasFlushTimer = true
-            executor.loop.scheduleTask(in: Self.batchDelay) {
-                self.assumeIsolated { link in
-                    link.hasFlushTimer = false
-                    link.tick()
+        } else {
+            flushLater()
+        }
+    }
+
+    private func flushLater() {
+        guard !hasFlushTimer else {
+            return
+        }
+        hasFlushTimer = true
+        executor.loop.scheduleTask(in: Self.batchDelay) {
+            self.assumeIsolated { link in
+                link.hasFlushTimer = false
+                link.tick()
+                // A record that came after the timer was set has not waited for so long yet.
+                if link.session.isBatchWaiting {
+                    link.flushLater()
                 }
             }
         }
@@ -389,7 +400,12 @@ actor LinkClient: Service {
             outbox = []
             do {
                 for message in messages {
-                    let bytes: [UInt8] = try message.serializedBytes()
+                    let bytes: [UInt8]
+                    if case .append(let batch)? = message.message {
+                        bytes = batch.proxyMessageBytes()
+                    } else {
+                        bytes = try message.serializedBytes()
+                    }
                     try await call.send(bytes)
                 }
             } catch {
