@@ -16,6 +16,7 @@ let settings: [SwiftSetting] = [
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let lifecycle: Target.Dependency = .product(
     name: "ServiceLifecycle",
@@ -64,6 +65,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
         .package(url: "https://github.com/apple/swift-configuration", exact: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -101,11 +103,14 @@ let package = Package(
         // Infrastructure: I/O, no business rules.
         system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
         system("CLibpq", pkgConfig: "libpq", apt: "libpq-dev"),
-        library("Networking", ["CNghttp2", "Cryptography", nioCore, nioPosix]),
-        library("Postgres", ["CLibpq", logging]),
+        library("Networking", ["CNghttp2", "Cryptography", metrics, nioCore, nioPosix]),
+        library("Postgres", ["CLibpq", logging, metrics]),
         library(
             "ServiceRuntime",
-            ["Cryptography", "GatewayModel", "JSON", configuration, lifecycle, logging]
+            [
+                "Cryptography", "GatewayModel", "JSON", "Networking", configuration, lifecycle,
+                logging, metrics, nioCore,
+            ]
         ),
 
         library(
@@ -119,8 +124,8 @@ let package = Package(
             [
                 "AdminAPI", "AuditLog", "ControlProtocol", "ControlStore", "Cryptography",
                 "GatewayModel", "GatewayPolicy", "IdentityProtocols", "JSON", "Networking",
-                "Postgres", "ServiceRuntime", httpTypes, hummingbird, lifecycle, logging, nioCore,
-                protobuf,
+                "Postgres", "ServiceRuntime", httpTypes, hummingbird, lifecycle, logging, metrics,
+                nioCore, protobuf,
             ]
         ),
         library(
@@ -128,7 +133,7 @@ let package = Package(
             [
                 "AuditLog", "Cedar", "ControlProtocol", "Cryptography", "GatewayModel",
                 "GatewayPolicy", "IdentityProtocols", "JSON", "MCPProtocol", "Networking",
-                "ServiceRuntime", lifecycle, logging, nioCore, protobuf,
+                "ServiceRuntime", lifecycle, logging, metrics, nioCore, protobuf,
             ]
         ),
         executable(
@@ -163,6 +168,13 @@ let package = Package(
         ),
         tests("PostgresTests", ["Postgres", "PostgresTestSupport", "CLibpq", logging]),
         tests(
+            "ServiceRuntimeTests",
+            [
+                "ServiceRuntime", "Cryptography", "GatewayModel", "JSON", "Networking", lifecycle,
+                logging, metrics, nioCore,
+            ]
+        ),
+        tests(
             "ControlStoreTests",
             [
                 "ControlStore", "AuditLog", "Cryptography", "GatewayModel", "JSON", "Postgres",
@@ -185,6 +197,6 @@ let package = Package(
                 "Networking", nioCore,
             ]
         ),
-        tests("TidyTests", ["GatewayModel"]),
+        tests("TidyTests", ["GatewayModel", "ServiceRuntime"]),
     ]
 )

@@ -8,13 +8,17 @@ public import Logging
 import Networking
 public import Postgres
 public import ServiceLifecycle
-import ServiceRuntime
+public import ServiceRuntime
 
 /// The services of a control process, and the only place that chooses and connects them.
 ///
 /// - Throws: When the database cannot be reached, is not migrated, or may lose what it committed;
 ///   then the process must not start.
-public func assemble(_ settings: ControlSettings, logger: Logger) async throws -> ControlAssembly {
+public func assemble(
+    _ settings: ControlSettings,
+    exporter: PrometheusExporter = PrometheusExporter(),
+    logger: Logger
+) async throws -> ControlAssembly {
     let installation = try await withDatabase(settings, logger: logger) { database in
         try await check(database.client, settings, logger: logger)
         try await EpochStore(database.client).ensureMonths()
@@ -23,7 +27,7 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
     let client = try settings.client(logger: logger)
     let keys = try KeyStore(client, keyEncryptionKey: settings.keyEncryptionKey)
     let registry = SessionRegistry()
-    let limits = ControlSession.Limits()
+    let limits = ControlSession.Limits(leaseMilliseconds: settings.leaseMilliseconds)
     let epochs = EpochStore(client)
     let ingest = RecordIngest(RecordStore(client), logger: logger)
     let leases = LeaseKeeper(epochs, leaseMilliseconds: limits.leaseMilliseconds, logger: logger)
@@ -63,24 +67,44 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
             logger: logger
         )
     )
-    let link = try await LinkListener(
-        host: settings.linkListen.host,
-        port: settings.linkListen.port,
-        loops: loops,
-        admitting: .certified,
-        authority: authority,
-        server: service.sessionServer(),
-        logger: logger
-    ) { registry.tell(.end(code: "draining", retryAfterMilliseconds: 100)) }
-    let enrolment = try await LinkListener(
-        host: settings.enrolmentListen.host,
-        port: settings.enrolmentListen.port,
-        loops: loops,
-        admitting: .anybody,
-        authority: authority,
-        server: service.enrolmentServer(),
+    let watch = DatabaseWatch(
+        client,
+        migrations: (try? Migration.load(folder: settings.migrationsFolder).map(\.name)) ?? [],
         logger: logger
     )
+    let health = Health(
+        liveness: [.eventLoops(loops)],
+        // The listeners are up before anybody can ask: they are bound before the services run.
+        readiness: [HealthCheck("database") { watch.problem }]
+    )
+    let drainDelay = Duration.milliseconds(settings.drainDelayMilliseconds)
+    let link = try await listening("OSTIARY_LINK_LISTEN") {
+        try await LinkListener(
+            host: settings.linkListen.host,
+            port: settings.linkListen.port,
+            loops: loops,
+            admitting: .certified,
+            authority: authority,
+            server: service.sessionServer(),
+            logger: logger
+        ) {
+            // Readiness first: whoever sends proxies here is to stop before the door closes.
+            health.beginDraining()
+            try? await Task.sleep(for: drainDelay)
+            registry.tell(.end(code: "draining", retryAfterMilliseconds: 100))
+        }
+    }
+    let enrolment = try await listening("OSTIARY_ENROLMENT_LISTEN") {
+        try await LinkListener(
+            host: settings.enrolmentListen.host,
+            port: settings.enrolmentListen.port,
+            loops: loops,
+            admitting: .anybody,
+            authority: authority,
+            server: service.enrolmentServer(),
+            logger: logger
+        )
+    }
     let rest = try settings.restListener(
         RESTHandlers(
             store: AdministrationStore(client),
@@ -104,7 +128,8 @@ public func assemble(_ settings: ControlSettings, logger: Logger) async throws -
     return ControlAssembly(
         // Ended from the last to the first: listeners stop before what they need.
         services: [
-            DatabaseService(client: client), ingest, leases, publisher, refresher,
+            AdminListener(settings.admin, health: health, exporter: exporter, logger: logger),
+            DatabaseService(client: client), watch, ingest, leases, publisher, refresher,
             EpochKeeper(
                 store: epochs,
                 graceMilliseconds: settings.leaseGraceMilliseconds,

@@ -45,6 +45,14 @@ public struct ControlSettings: Sendable {
     public var migrationsFolder: String
     /// The least severe level that is logged: `OSTIARY_LOG_LEVEL`, default `info`.
     public var logLevel: Logger.Level
+    /// How long a proxy may enforce its configuration without word from control, in milliseconds:
+    /// `OSTIARY_LEASE_MS`, default 30000.
+    public var leaseMilliseconds: Int
+    /// Where health and metrics are served: `OSTIARY_ADMIN_LISTEN`, default `127.0.0.1:8446`.
+    public var admin: AdminSettings
+    /// How long the process stays reachable after it said that it is not ready any more, in
+    /// milliseconds: `OSTIARY_DRAIN_DELAY_MS`, default 0.
+    public var drainDelayMilliseconds: Int
     /// How long an epoch outlives its lease, in milliseconds: `OSTIARY_LEASE_GRACE_MS`, default
     /// 5000.
     public var leaseGraceMilliseconds: Int64
@@ -66,6 +74,9 @@ public struct ControlSettings: Sendable {
         logLevel = .info
         leaseGraceMilliseconds = 5000
         identity = IdentitySettings()
+        leaseMilliseconds = 30_000
+        drainDelayMilliseconds = 0
+        admin = AdminSettings()
     }
 
     /// Reads the settings.
@@ -103,6 +114,9 @@ public struct ControlSettings: Sendable {
             throw SettingsError("OSTIARY_LOG_LEVEL", "is not a level")
         }
         logLevel = level
+        leaseMilliseconds = try reader.integer("lease.ms", default: 30_000, in: 1000...600_000)
+        drainDelayMilliseconds = try reader.integer("drain.delay.ms", default: 0, in: 0...60_000)
+        admin = try AdminSettings(reader, port: 8446)
         leaseGraceMilliseconds = Int64(
             try reader.integer("lease.grace.ms", default: 5000, in: 0...600_000)
         )

@@ -1,4 +1,5 @@
 import ControlStore
+import CoreMetrics
 import Logging
 public import ServiceLifecycle
 import ServiceRuntime
@@ -10,6 +11,7 @@ public struct EpochKeeper: Service {
     let store: EpochStore
     let graceMilliseconds: Int64
     let logger: Logger
+    private static let closed = Counter(label: "ostiary.epoch.closed")
 
     /// Runs every second until the process shuts down.
     public func run() async throws {
@@ -24,6 +26,7 @@ public struct EpochKeeper: Service {
                         now: SystemClock.now()
                     )
                     if closed > 0 {
+                        Self.closed.increment(by: closed)
                         logger.info("epochs were closed", metadata: ["ostiary.epochs": "\(closed)"])
                     }
                 } catch {

@@ -1,6 +1,7 @@
 import ControlStore
 import Logging
 public import ServiceLifecycle
+import ServiceRuntime
 
 /// Stores the leases that sessions ask for, all that wait in one statement.
 public final class LeaseKeeper: Service {
@@ -14,7 +15,11 @@ public final class LeaseKeeper: Service {
     private let store: EpochStore
     private let leaseMilliseconds: UInt32
     private let logger: Logger
-    private let queue = NaturalBatcher<Job>(itemsMax: 16_384)
+    private let queue = NaturalBatcher<Job>(
+        itemsMax: 16_384,
+        limit: .leasesWaiting,
+        metric: "ostiary.lease.waiting"
+    )
 
     init(_ store: EpochStore, leaseMilliseconds: UInt32, logger: Logger) {
         self.store = store

@@ -23,7 +23,7 @@ public final class LinkListener: Service {
     private let listener: HTTP2Listener
     private let server: GRPCServer
     private let context: CurrentContext
-    private let onDraining: @Sendable () -> Void
+    private let onDraining: @Sendable () async -> Void
     private let logger: Logger
 
     /// The port in use.
@@ -37,7 +37,7 @@ public final class LinkListener: Service {
         authority: LinkAuthority,
         server: GRPCServer,
         logger: Logger,
-        onDraining: @escaping @Sendable () -> Void = {}
+        onDraining: @escaping @Sendable () async -> Void = {}
     ) async throws {
         let context = try CurrentContext(authority, admission)
         self.context = context
@@ -67,7 +67,7 @@ public final class LinkListener: Service {
             group.addTask { [self] in await renew() }
             group.addTask {
                 try? await gracefulShutdown()
-                onDraining()
+                await onDraining()
                 await listener.shutdown(within: .seconds(5))
             }
             // A listener that fails ends the others; a shutdown ends all three.

@@ -116,7 +116,11 @@ actor LinkSession {
         case .keyRequest(let request):
             services.issuers.asked(for: Text(request.issuer), in: writer.namespaceID)
         case .draining: logger.info("the proxy is draining")
-        case .violation(let text): inbox.yield(.violation(text))
+        case .violation(let text):
+            if message.append.records.count > services.limits.batchRecordsMax {
+                Limit.batchRecords.reached()
+            }
+            inbox.yield(.violation(text))
         case .none: break
         }
     }

@@ -1,3 +1,5 @@
+import CoreMetrics
+import ServiceRuntime
 import Synchronization
 
 /// Work that waits while the work before it is being done: alone it goes at once, in company
@@ -7,12 +9,19 @@ import Synchronization
 final class NaturalBatcher<Item: Sendable>: Sendable {
     private let waiting = Mutex<[Item]>([])
     private let itemsMax: Int
+    private let limit: Limit
+    private let size: Gauge
     private let arrivals: AsyncStream<Void>
     private let arrived: AsyncStream<Void>.Continuation
 
-    /// - Parameter itemsMax: how many items may wait; one more is refused.
-    init(itemsMax: Int) {
+    /// - Parameters:
+    ///   - itemsMax: how many items may wait; one more is refused.
+    ///   - limit: what that bound is called.
+    ///   - metric: the gauge that shows how many wait.
+    init(itemsMax: Int, limit: Limit, metric: String) {
         self.itemsMax = itemsMax
+        self.limit = limit
+        size = Gauge(label: metric)
         (arrivals, arrived) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -21,9 +30,10 @@ final class NaturalBatcher<Item: Sendable>: Sendable {
         let isTaken = waiting.withLock { waiting in
             guard waiting.count < itemsMax else { return false }
             waiting.append(item)
+            size.record(waiting.count)
             return true
         }
-        if isTaken { arrived.yield() }
+        if isTaken { arrived.yield() } else { limit.reached() }
         return isTaken
     }
 
@@ -39,9 +49,11 @@ final class NaturalBatcher<Item: Sendable>: Sendable {
                 let batch = waiting.withLock { waiting -> [Item] in
                     guard !waiting.isEmpty else { return [] }
                     let count = share(waiting)
+                    defer { size.record(waiting.count) }
                     guard count < waiting.count else {
-                        defer { waiting = [] }
-                        return waiting
+                        let batch = waiting
+                        waiting = []
+                        return batch
                     }
                     let batch = Array(waiting[..<count])
                     waiting.removeFirst(count)

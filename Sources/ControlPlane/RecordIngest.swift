@@ -1,6 +1,9 @@
 public import ControlStore
+import CoreMetrics
+import GatewayModel
 public import Logging
 public import ServiceLifecycle
+import ServiceRuntime
 
 /// The one writer of records of this process.
 ///
@@ -46,13 +49,18 @@ public final class RecordIngest: Service {
     private let limits: Limits
     private let logger: Logger
     private let queue: NaturalBatcher<Job>
+    private let metrics = IngestMetrics()
 
     /// A writer into `store`.
     public init(_ store: RecordStore, limits: Limits = Limits(), logger: Logger) {
         self.store = store
         self.limits = limits
         self.logger = logger
-        queue = NaturalBatcher(itemsMax: limits.batchesWaitingMax)
+        queue = NaturalBatcher(
+            itemsMax: limits.batchesWaitingMax,
+            limit: .ingestWaiting,
+            metric: "ostiary.ingest.waiting"
+        )
     }
 
     /// Hands a batch over; `false` when too many wait, and then `deliver` is never called.
@@ -104,15 +112,45 @@ public final class RecordIngest: Service {
 
     /// Jobs of one namespace, in the order of their arrival.
     private func commitTogether(_ jobs: [Job]) async {
+        let began = SystemClock.monotonic().nanoseconds
         do throws(StoreError) {
             let outcomes = try await store.commit(jobs.map(\.batch))
+            metrics.committed.recordNanoseconds(SystemClock.monotonic().nanoseconds - began)
+            metrics.count(zip(jobs.map(\.batch), outcomes))
             for (job, outcome) in zip(jobs, outcomes) { job.deliver(job.batch, .success(outcome)) }
         } catch {
+            metrics.failed.recordNanoseconds(SystemClock.monotonic().nanoseconds - began)
             logger.warning(
                 "records were not committed",
                 metadata: ["error.message": "\(error)", "ostiary.batches": "\(jobs.count)"]
             )
             for job in jobs { job.deliver(job.batch, .failure(error)) }
+        }
+    }
+}
+
+/// What the ingest counts, made once.
+private struct IngestMetrics: Sendable {
+    let committed = Timer(label: "ostiary.ingest.duration")
+    let failed = Timer(
+        label: "ostiary.ingest.duration",
+        dimensions: [("error.type", "store_error")]
+    )
+    private let stored = Counter(
+        label: "ostiary.ingest.records",
+        dimensions: [("ostiary.ingest.result", "committed")]
+    )
+    private let refused = Counter(
+        label: "ostiary.ingest.records",
+        dimensions: [("ostiary.ingest.result", "refused")]
+    )
+
+    func count(_ batches: some Sequence<(RecordBatch, RecordStore.Outcome)>) {
+        for (batch, outcome) in batches {
+            guard case .committed(let refusals) = outcome else { continue }
+            stored.increment(by: batch.recordCount - refusals.count)
+            refused.increment(by: refusals.count)
+            for refusal in refusals where refusal.code == .tooLong { Limit.recordBytes.reached() }
         }
     }
 }

@@ -1,4 +1,5 @@
 import ControlStore
+import CoreMetrics
 import GatewayModel
 import Postgres
 import Synchronization
@@ -12,16 +13,21 @@ final class SessionRegistry: Sendable {
     }
 
     private let entries = Mutex<[Writer: Entry]>([:])
+    private let sessions = Gauge(label: "ostiary.link.sessions")
 
     /// Enters a session, and answers the one whose place it takes.
     func enter(_ entry: Entry, for writer: Writer) -> Entry? {
-        entries.withLock { $0.updateValue(entry, forKey: writer) }
+        entries.withLock { entries in
+            defer { sessions.record(entries.count) }
+            return entries.updateValue(entry, forKey: writer)
+        }
     }
 
     /// Forgets a session, unless another has taken its place.
     func leave(_ session: Postgres.UUID, for writer: Writer) {
         entries.withLock { entries in
             if entries[writer]?.session == session { entries[writer] = nil }
+            sessions.record(entries.count)
         }
     }
 

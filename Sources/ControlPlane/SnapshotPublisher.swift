@@ -1,5 +1,6 @@
 import ControlProtocol
 import ControlStore
+import CoreMetrics
 import Cryptography
 // Only for Data, the type of protobuf's bytes fields.
 import FoundationEssentials
@@ -23,6 +24,8 @@ public final class SnapshotPublisher: Service {
         let snapshot: WireSnapshot
         let credentials: WireCredentials
     }
+
+    private static let publications = Counter(label: "ostiary.snapshot.published")
 
     private let client: PostgresClient
     private let store: ConfigurationStore
@@ -113,6 +116,7 @@ public final class SnapshotPublisher: Service {
         do {
             let publication = try await refresh(id)
             registry.tell(.published(publication), namespace: id)
+            Self.publications.increment()
         } catch {
             logger.error(
                 "a configuration was not published",

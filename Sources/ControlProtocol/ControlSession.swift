@@ -34,6 +34,14 @@ public struct ControlSession: Sendable {
 
         /// The defaults.
         public init() {}
+
+        /// The defaults, but for the lease.
+        ///
+        /// A proxy asks at least four times within it, so that one lost answer does not end it.
+        public init(leaseMilliseconds: Int) {
+            self.leaseMilliseconds = UInt32(clamping: leaseMilliseconds)
+            heartbeatMilliseconds = min(heartbeatMilliseconds, self.leaseMilliseconds / 4)
+        }
     }
 
     /// Where the session stands.

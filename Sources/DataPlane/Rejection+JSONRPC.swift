@@ -49,9 +49,15 @@ extension Rejection {
             return "Blocked: this call needs approval, which cannot be requested here yet."
         case .limitExceeded:
             return "Not done: a limit was reached. Retry later."
-        case .recordUnavailable, .recordRefused, .leaseExpired:
+        case .recordUnavailable, .recordRefused:
             return
                 "Not done: the call could not be put on record, so it was not forwarded. Retry later."
+        case .leaseExpired:
+            return
+                "Not done: the gateway has no word from its control plane, so the call was not forwarded. Retry later."
+        case .aborted:
+            return
+                "Stopped: the gateway lost its control plane. Whether the call took effect is not known: check before you retry."
         case .upstreamUnreachable:
             return "Not done: the server cannot be reached. Retry later."
         case .upstreamLost, .upstreamTimeout:

@@ -36,6 +36,8 @@ struct ToolCallPipeline {
         /// The server's session that the client's own session holds.
         let session: Text?
         var facts: CallFacts
+        /// Set once the tool turned out to be an accepted one.
+        var timers: OperationTimers?
         /// Writes the answer in the client's revision.
         let answer: ResponseBuilder
         /// What the server says while the call runs, towards the client.
@@ -47,10 +49,22 @@ struct ToolCallPipeline {
         let body: [UInt8]
         let end: CallOutcome.End
         let code: Rejection.Code?
+        /// The metrics of the tool, when it is an accepted one.
+        var timers: OperationTimers?
 
         /// What HTTP says, unless a stream has begun: a message that contradicts itself is 400, everything else is in band.
         var httpStatus: Int {
             code == .messageInvalid ? 400 : 200
+        }
+
+        /// What metrics call it.
+        var ending: MessageEnding {
+            if let code { return .stopped(code) }
+            switch end {
+            case .toolFailed: return .toolFailed
+            case .serverError: return .serverError
+            default: return .succeeded
+            }
         }
     }
 
@@ -64,27 +78,27 @@ struct ToolCallPipeline {
     func handle(_ call: consuming Call) async -> Release {
         var call = call
         var intent: OpenIntent?
-        let release: Release
+        var release: Release
         do throws(Rejection) {
             release = try await run(&call, intent: &intent)
         } catch {
-            guard let intent else {
-                await link.record(AuditRecord.refusal(call.facts, error).draft())
-                return Release(
-                    body: call.answer.rejection(error),
-                    end: .notForwarded,
-                    code: error.code
-                )
-            }
             // Whether the server acted is known only where nothing was sent.
-            let end: CallOutcome.End = error.code == .upstreamUnreachable ? .notForwarded : .failed
-            release = Release(body: call.answer.rejection(error), end: end, code: error.code)
-            await close(intent, with: release)
-            return release
+            let isUnsent =
+                intent == nil || error.code == .upstreamUnreachable
+                || error.code == .leaseExpired
+            release = Release(
+                body: call.answer.rejection(error),
+                end: isUnsent ? .notForwarded : .failed,
+                code: error.code
+            )
+            if intent == nil {
+                await link.record(AuditRecord.refusal(call.facts, error).draft())
+            }
         }
         if let intent {
             await close(intent, with: release)
         }
+        release.timers = call.timers
         return release
     }
 
@@ -105,7 +119,12 @@ struct ToolCallPipeline {
             now: SystemClock.now
         )
         // Point of no return: from here on the intent has exactly one outcome, and `handle` writes it.
-        intent = OpenIntent(number: recorded.number, since: SystemClock.monotonic())
+        let since = SystemClock.monotonic()
+        intent = OpenIntent(number: recorded.number, since: since)
+        // The lease may have ended while the call waited; what is at a server when it ends is abandoned by the link.
+        guard link.state.isLeaseCurrent(at: since) else {
+            throw Rejection(.leaseExpired, "the lease ended while the intent was recorded")
+        }
         let ending = try await forward(call, tool, spending: recorded)
         return release(ending, for: call)
     }
@@ -120,6 +139,7 @@ struct ToolCallPipeline {
             throw Rejection(.toolUnknown, "no such tool is accepted")
         }
         call.facts.definition = pin.definition
+        call.timers = pin.timers
         let catalogue: ToolCatalogue
         if let known = call.server.catalogue {
             catalogue = known
@@ -267,6 +287,25 @@ struct ToolCallPipeline {
         _ conversation: UpstreamServer.Conversation
     ) async throws(UpstreamFault) -> UpstreamServer.Answer {
         let id = HopID.derived(from: call.id)
+        do throws(UpstreamFault) {
+            return try await exchange(call, tool, conversation, as: id)
+        } catch {
+            // In the legacy era a dropped connection is no cancel: the server has to be told.
+            if let session = conversation.session, error.mayHaveActed,
+                error.kind == .cancelled || error.kind == .abandoned
+            {
+                call.server.tell(conversation.dialect.cancelled(id), session, on: executor)
+            }
+            throw error
+        }
+    }
+
+    private func exchange(
+        _ call: Call,
+        _ tool: ToolCatalogue.Tool,
+        _ conversation: UpstreamServer.Conversation,
+        as id: RequestID
+    ) async throws(UpstreamFault) -> UpstreamServer.Answer {
         let onProgress = call.onProgress
         return try await call.server.exchange(
             conversation.dialect.callTool(

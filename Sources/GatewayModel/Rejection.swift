@@ -60,8 +60,10 @@ public struct Rejection: Error, Hashable, Sendable {
         case recordUnavailable = "record_unavailable"
         /// Control refused the intent.
         case recordRefused = "record_refused"
-        /// The configuration lease ended.
+        /// The configuration lease ended before the call was forwarded.
         case leaseExpired = "lease_expired"
+        /// The configuration lease ended while the call was at the server; whether it ran is not known.
+        case aborted
         /// The server could not be reached; nothing was sent.
         case upstreamUnreachable = "upstream_unreachable"
         /// The server stopped answering after the request was sent.
@@ -85,7 +87,7 @@ public struct Rejection: Error, Hashable, Sendable {
                 .policy
             case .upstreamUnreachable, .upstreamLost, .upstreamTimeout, .upstreamInvalid:
                 .upstream
-            case .recordUnavailable, .recordRefused, .leaseExpired, .internalError:
+            case .recordUnavailable, .recordRefused, .leaseExpired, .aborted, .internalError:
                 .internal
             }
         }
@@ -95,7 +97,7 @@ public struct Rejection: Error, Hashable, Sendable {
             switch self {
             case .limitExceeded, .recordUnavailable, .leaseExpired, .upstreamUnreachable:
                 .afterBackoff
-            case .upstreamLost, .upstreamTimeout:
+            case .upstreamLost, .upstreamTimeout, .aborted:
                 .ifUnsent
             default:
                 .never

@@ -46,6 +46,16 @@ public struct JSONError: Error, Hashable, Sendable {
         case tooManyElements
         /// The document has more values than `valuesMax`.
         case tooManyValues
+
+        /// Whether a bound was passed, rather than the grammar broken.
+        public var isLimit: Bool {
+            switch self {
+            case .tooManyBytes, .tooDeep, .stringTooLong, .keyTooLong, .numberTooLong,
+                .tooManyMembers, .tooManyElements, .tooManyValues:
+                true
+            default: false
+            }
+        }
     }
 
     /// The reason.

@@ -248,6 +248,19 @@ struct ConnectionPoolStateMachine: Equatable, Sendable {
 
     // MARK: - Details
 
+    /// What the pool holds, for metrics.
+    var usage: PoolUsage {
+        var usage = PoolUsage(waiting: waiters.count)
+        for entry in connections.values {
+            switch entry.use {
+            case .connecting: break
+            case .idle: usage.idle += 1
+            case .leased, .checking: usage.used += 1
+            }
+        }
+        return usage
+    }
+
     private var connectingCount: Int {
         connections.values.count { $0.use == .connecting }
     }

@@ -22,6 +22,7 @@ public final class PostgresClient: Sendable {
         var nextWaiter = 0
         /// When `run` wakes by itself.
         var armed: Duration?
+        var metrics = PoolMetrics()
     }
 
     /// How to reach the database.
@@ -171,6 +172,7 @@ public final class PostgresClient: Sendable {
     private func lease(_ waiter: Machine.WaiterID, _ continuation: Waiting) {
         let now = now()
         let grant = state.withLock { state -> Grant? in
+            defer { state.metrics.show(state.machine.usage) }
             if Task.isCancelled { return .failure(.cancelled) }
             switch state.machine.lease(waiter, now: now) {
             case .grant(let id):
@@ -217,6 +219,7 @@ public final class PostgresClient: Sendable {
                 }
                 resumptions.append((waiting, grant))
             }
+            defer { state.metrics.show(state.machine.usage) }
             for action in event(&state.machine, now) {
                 switch action {
                 case .connect(let id): connect(id, in: &state)

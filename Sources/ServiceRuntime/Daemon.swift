@@ -1,3 +1,4 @@
+import CoreMetrics
 import Glibc
 public import Logging
 public import ServiceLifecycle
@@ -8,6 +9,14 @@ public enum Daemon {
     /// Makes every logger of the process write JSON lines to standard error.
     public static func bootstrapLogging(level: Logger.Level) {
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
+    }
+
+    /// Makes every metric of the process go to an exporter; before the first one is made.
+    public static func bootstrapMetrics() -> PrometheusExporter {
+        let exporter = PrometheusExporter()
+        MetricsSystem.bootstrap(exporter)
+        ProcessMetrics.install(in: exporter)
+        return exporter
     }
 
     /// Runs services in this order and ends them in the reverse order.

@@ -1,3 +1,4 @@
+public import Cryptography
 import Glibc
 
 /// Whole small files: configuration, keys, certificates.
@@ -36,6 +37,28 @@ public enum Files {
                 throw failure("a file is longer than \(bytesMax) bytes")
             }
         }
+    }
+
+    /// Reads a file that holds a secret, without a newline at its end.
+    ///
+    /// Only the file's owner may have access to it: anything else is refused instead of repaired, since whoever could
+    /// read it may have read it already.
+    public static func readSecret<E: Error>(
+        _ path: String,
+        orThrow failure: (String) -> E
+    ) throws(E) -> Secret {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            throw failure("names a file that cannot be read (\(reason()))")
+        }
+        guard status.st_mode & 0o077 == 0 else {
+            throw failure("names a file that others may read (mode 0600)")
+        }
+        var bytes = try read(path, orThrow: failure)
+        if bytes.last == 0x0A {
+            bytes.removeLast()
+        }
+        return Secret(bytes)
     }
 
     /// Writes a file as a whole or not at all: into a neighbour that is synced and renamed.

@@ -1,6 +1,5 @@
 import Configuration
 public import Cryptography
-import Glibc
 
 /// Why a setting cannot be used.
 ///
@@ -104,23 +103,8 @@ public struct SettingsReader: Sendable {
         return (String(host), Int(port))
     }
 
-    /// The content of the secret file that the setting names, without a newline at its end.
-    ///
-    /// Only the file's owner may have access to it: anything else is refused instead of repaired, since whoever could
-    /// read it may have read it already.
+    /// The content of the secret file that the setting names; see ``Files/readSecret(_:orThrow:)``.
     public func secretFile(_ key: String) throws(SettingsError) -> Secret {
-        let path = try requiredText(key)
-        var status = stat()
-        guard stat(path, &status) == 0 else {
-            throw SettingsError(Self.variable(key), "names a file that cannot be read")
-        }
-        guard status.st_mode & 0o077 == 0 else {
-            throw SettingsError(Self.variable(key), "names a file that others may read (mode 0600)")
-        }
-        var bytes = try Files.read(path) { SettingsError(Self.variable(key), $0) }
-        if bytes.last == 0x0A {
-            bytes.removeLast()
-        }
-        return Secret(bytes)
+        try Files.readSecret(try requiredText(key)) { SettingsError(Self.variable(key), $0) }
     }
 }

@@ -29,7 +29,14 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let (settings, logger) = try start()
-        try await Daemon.run(assemble(settings, logger: logger).services, logger: logger)
+        let exporter = Daemon.bootstrapMetrics()
+        let assembly = try await assemble(settings, exporter: exporter, logger: logger)
+        let drainDelay = Duration.milliseconds(settings.drainDelayMilliseconds)
+        try await Daemon.run(
+            assembly.services,
+            logger: logger,
+            grace: drainDelay + .seconds(25)
+        )
     }
 }
 

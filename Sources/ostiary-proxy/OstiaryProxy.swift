@@ -9,8 +9,14 @@ enum OstiaryProxy {
         await Daemon.main("ostiary-proxy") {
             let settings = try ProxySettings(SettingsReader())
             Daemon.bootstrapLogging(level: settings.logLevel)
+            let exporter = Daemon.bootstrapMetrics()
             let logger = Logger(label: "ostiary.proxy")
-            try await Daemon.run(DataPlane.assemble(settings, logger: logger), logger: logger)
+            let services = try await DataPlane.assemble(
+                settings,
+                exporter: exporter,
+                logger: logger
+            )
+            try await Daemon.run(services, logger: logger, grace: settings.grace)
         }
     }
 }

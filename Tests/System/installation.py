@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -45,11 +46,17 @@ def wait_for(condition, what, seconds=30):
 class Installation:
     """One Ostiary, from an empty folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, tls=False, **environment):
         self.folder = pathlib.Path(folder)
         self.processes = {}
         self.servers = {}
-        self.environment = dict(os.environ, OSTIARY_LOG_LEVEL="info")
+        self.tls = None
+        self.environment = dict(os.environ, OSTIARY_LOG_LEVEL="info", **environment)
+        self.control_admin, self.proxy_admin = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        if tls:
+            subprocess.run([ROOT / "scripts/certificates", self.folder / "tls"], check=True, timeout=60)
+            self.authority = self.folder / "tls/authority.pem"
+            self.tls = ssl.create_default_context(cafile=self.authority)
 
     # -- processes --
 
@@ -180,7 +187,8 @@ class Installation:
         self.control("import", file)
 
     def start_control(self):
-        self.spawn("control", BIN / "ostiary-control", "serve")
+        listen = self.control_admin.removeprefix("http://")
+        self.spawn("control", BIN / "ostiary-control", "serve", OSTIARY_ADMIN_LISTEN=listen)
         for port in (self.link_port, self.api_port):
             wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "control")
 
@@ -193,7 +201,11 @@ class Installation:
 
     def start_proxy(self, **environment):
         self.proxy_port = getattr(self, "proxy_port", None) or free_port()
-        self.url = f"http://127.0.0.1:{self.proxy_port}"
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self.proxy_port}"
+        if self.tls:
+            environment.setdefault("OSTIARY_TLS_CERTIFICATE_FILE", str(self.folder / "tls/listener.pem"))
+            environment.setdefault("OSTIARY_TLS_KEY_FILE", str(self.folder / "tls/listener.key"))
+        environment.setdefault("OSTIARY_ADMIN_LISTEN", self.proxy_admin.removeprefix("http://"))
         self.spawn(
             "proxy",
             BIN / "ostiary-proxy",
@@ -295,7 +307,7 @@ class Installation:
         data = body if body is not None else json.dumps(message).encode()
         request = urllib.request.Request(self.resource(server), data, fields)
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=60, context=self.tls) as response:
                 status, raw, self.last_headers = response.status, response.read(), response.headers
         except urllib.error.HTTPError as error:
             status, raw, self.last_headers = error.code, error.read(), error.headers
@@ -306,6 +318,29 @@ class Installation:
 
     def call(self, server, tool, arguments, token, **more):
         return self.post(server, {"method": "tools/call", "params": {"name": tool, "arguments": arguments}}, token, **more)
+
+    def probe(self, url):
+        """Status and body of what an admin listener says; JSON as such."""
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                status, raw = response.status, response.read()
+        except urllib.error.HTTPError as error:
+            status, raw = error.code, error.read()
+        try:
+            return status, json.loads(raw)
+        except ValueError:
+            return status, raw.decode()
+
+    def problems(self, url):
+        """What an admin listener says is wrong, by check."""
+        _, report = self.probe(f"{url}/readyz")
+        return {check["name"]: check["reason"] for check in report["checks"] if check["status"] == "fail"}
+
+    def metrics(self, url):
+        """All series of a process, by name and attributes as they stand in the text."""
+        _, text = self.probe(f"{url}/metrics")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def ran(self, server):
         """What the server executed, by its own word."""

@@ -16,8 +16,12 @@ KIND, PORT, LOG = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 def recorded(text):
     """Whether the intent of the call with this trace id is committed, asked while the call runs. For the chaos test."""
     query = f"select count(*) from record where kind = 'intent' and convert_from(body, 'UTF8') like '%{text}%'"
-    done = subprocess.run(["psql", "-At", os.environ["CHECK_DATABASE"], "-c", query], capture_output=True, text=True)
-    return done.stdout.strip() == "1"
+    for _ in range(300):
+        done = subprocess.run(["psql", "-At", os.environ["CHECK_DATABASE"], "-c", query], capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.strip() == "1"
+        time.sleep(0.2)  # PostgreSQL was killed: what it committed is there when it is back.
+    return False
 
 
 def ran(tool, **facts):
@@ -52,7 +56,11 @@ def tools_server():
     async def slow(seconds: float) -> str:
         """Takes its time."""
         ran("slow", seconds=seconds)
-        await asyncio.sleep(seconds)
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            ran("slow-cancelled")
+            raise
         return "done"
 
     @server.tool()

@@ -1,16 +1,17 @@
-"""Calls while the proxy is killed, again and again: SIGKILL, at whatever point it is.
+"""Calls while a process is killed, again and again, at whatever point it is: the proxy, control, PostgreSQL.
 
 OSTIARY_CHAOS_CALLS and OSTIARY_CHAOS_KILLS set the size; scripts/chaos runs 1,000 calls with 50 kills.
 """
 import os
 import random
 import signal
+import subprocess
 import tempfile
 import threading
 import time
 
 import pytest
-from installation import Installation, wait_for
+from installation import ROOT, Installation, wait_for
 
 CALLS = int(os.environ.get("OSTIARY_CHAOS_CALLS", 120))
 KILLS = int(os.environ.get("OSTIARY_CHAOS_KILLS", 6))
@@ -30,7 +31,27 @@ def installation():
             installation.close()
 
 
-def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation):
+def kill_proxy(installation):
+    installation.stop("proxy", signal.SIGKILL)
+    installation.start_proxy()
+
+
+def kill_control(installation):
+    installation.stop("control", signal.SIGKILL)
+    installation.start_control()
+
+
+def kill_postgresql(installation):
+    """As a power failure would: no shutdown checkpoint, recovery from the log."""
+    folder = installation.folder / "postgres"
+    postmaster = int((folder / "data/postmaster.pid").read_text().split()[0])
+    os.kill(postmaster, signal.SIGQUIT)
+    wait_for(lambda: not os.path.exists(f"/proc/{postmaster}"), "the end of PostgreSQL")
+    subprocess.run([ROOT / "scripts/postgres", "start", folder], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("kill", [kill_proxy, kill_control, kill_postgresql])
+def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation, kill):
     installation.stop("server-tools", signal.SIGKILL)
     installation.environment["CHECK_DATABASE"] = installation.database
     installation.start_server("tools")
@@ -63,18 +84,19 @@ def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation)
                 if status == 200 and not body["result"].get("isError"):
                     with lock:
                         answered[0] += 1
+                else:
+                    time.sleep(0.02)  # Refused while something is away.
             except (OSError, ValueError, KeyError, TypeError):
                 time.sleep(0.05)  # The proxy was killed under the call.
 
     callers = [threading.Thread(target=caller) for _ in range(CALLERS)]
     for thread in callers:
         thread.start()
-    for kill in range(KILLS):
-        due = CALLS * (kill + 1) // (KILLS + 1)
-        wait_for(lambda: started[0] >= due, f"call {due}", 120)
+    for number in range(KILLS):
+        due = CALLS * (number + 1) // (KILLS + 1)
+        wait_for(lambda: answered[0] >= due, f"call {due}", 120)
         time.sleep(chance.random() * 0.05)
-        installation.stop("proxy", signal.SIGKILL)
-        installation.start_proxy()
+        kill(installation)
     for thread in callers:
         thread.join()
 
@@ -89,7 +111,7 @@ def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation)
     wait_for(lambda: installation.sql(open_intents) == [["0"]], "an outcome for each intent", 60)
     intents = int(installation.sql("select count(*) from record where kind = 'intent' and not annotation")[0][0])
     outcomes = dict(installation.sql("select outcome, count(*) from call_outcome group by 1"))
-    print(f"{started[0]} calls sent, {KILLS} kills: {len(executed)} executed, {answered[0]} answered, {intents} intents, outcomes {outcomes}")
+    print(f"{kill.__name__}: {started[0]} calls sent, {KILLS} kills: {len(executed)} executed, {answered[0]} answered, {intents} intents, outcomes {outcomes}")
     assert len(executed) >= answered[0] >= CALLS
     assert unrecorded == []
     assert sum(map(int, outcomes.values())) == intents

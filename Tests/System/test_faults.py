@@ -1,14 +1,17 @@
 """What fails around a call, and what is left of it: nothing lost, nothing doubled, nothing that hangs."""
+import contextlib
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
 import pytest
-from installation import ROOT, Installation, free_port, wait_for
+from installation import PYTHON_LEGACY, ROOT, Installation, free_port, wait_for
 
 
 def outcome_of_last_call(ostiary):
@@ -52,7 +55,10 @@ class Liar:
                         length = int(value)
                 message = json.loads(stream.read(length))
                 if message["method"] == "tools/call":
-                    connection.sendall(self.lie(message))
+                    lie = self.lie(message)
+                    with contextlib.suppress(OSError):  # The gateway has had enough.
+                        for piece in [lie] if isinstance(lie, bytes) else lie:
+                            connection.sendall(piece)
                     return
                 result = {
                     "server/discover": {
@@ -80,6 +86,12 @@ def http(body, length=None, type=b"application/json", status=b"200 OK"):
     )
 
 
+def answer(message, text="well"):
+    """An honest answer."""
+    result = {"resultType": "complete", "content": [{"type": "text", "text": text}]}
+    return json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode()
+
+
 LIES = {
     "closes without a word": (lambda m: b"", "upstream_lost"),
     "closes in the middle of the answer": (lambda m: http(b'{"jsonrpc":"2.0",', length=500), "upstream_invalid"),
@@ -87,6 +99,14 @@ LIES = {
     "answers somebody else's question": (lambda m: http(b'{"jsonrpc":"2.0","id":"other","result":{"resultType":"complete","content":[]}}'), "upstream_invalid"),
     "answers with duplicate keys": (lambda m: http(b'{"jsonrpc":"2.0","id":%s,"result":{},"result":{}}' % json.dumps(m["id"]).encode()), "upstream_invalid"),
     "ends its event stream without an answer": (lambda m: http(b"event: message\ndata: {}\n", type=b"text/event-stream"), "upstream_lost"),
+    "begins an event and closes": (
+        lambda m: b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n10\r\nevent: message\nd", "upstream_invalid"),
+    "closes within a chunk": (
+        lambda m: b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n40\r\n{\"jsonrpc\"", "upstream_invalid"),
+    "sends more than it said": (lambda m: http(answer(m) + b" and more", length=len(answer(m)) - 1), "upstream_invalid"),
+    "announces an answer that is too long": (lambda m: http(b"{", length=9 << 20), "upstream_invalid"),
+    "never stops": (lambda m: itertools.chain([b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"],
+                                              itertools.repeat(b" " * 65536, 2000)), "upstream_invalid"),
     "answers 500": (lambda m: http(b"oops", type=b"text/plain", status=b"500 No"), "upstream_invalid"),
     "wants the client to log in elsewhere": (
         lambda m: b'HTTP/1.1 401 No\r\nwww-authenticate: Bearer resource_metadata="https://evil.example"\r\ncontent-length: 0\r\n\r\n',
@@ -235,3 +255,185 @@ def test_a_certificate_is_renewed_before_it_ends_and_the_next_link_uses_it(ostia
     ostiary.start_proxy()
     ostiary.wait_ready()
     assert ostiary.call("tools", "echo", {"text": "renewed"}, alice)[0] == 200
+
+
+# -- with short times: a lease of two seconds, calls of one and a half --
+
+
+@pytest.fixture(scope="module")
+def hasty():
+    with tempfile.TemporaryDirectory(prefix="ostiary-hasty-", ignore_cleanup_errors=True) as folder:
+        installation = Installation(
+            folder, OSTIARY_LEASE_MS="2000", OSTIARY_LEASE_GRACE_MS="1000", OSTIARY_CALL_TIMEOUT_MS="60000"
+        )
+        try:
+            installation.start()
+            yield installation
+        finally:
+            installation.close()
+
+
+def outcome_of(ostiary, intent):
+    rows = wait_for(
+        lambda: ostiary.sql(
+            f"select outcome from call_outcome where instance = '{intent['instance']}' and epoch = {intent['epoch']} "
+            f"and intent_n = {intent['n']}"
+        ),
+        "the outcome", 60,
+    )
+    assert len(rows) == 1
+    return rows[0][0]
+
+
+def test_a_call_at_a_server_is_abandoned_when_the_lease_ends_and_new_ones_are_refused(hasty):
+    alice, answers = hasty.token("alice", "tools"), []
+    before = len(hasty.ran("tools"))
+    caller = threading.Thread(target=lambda: answers.append(hasty.call("tools", "slow", {"seconds": 40}, alice)))
+    caller.start()
+    wait_for(lambda: len(hasty.ran("tools")) > before, "the call")
+    hasty.stop("control", signal.SIGKILL)
+    try:
+        # Long before the server would answer.
+        caller.join(25)
+        assert not caller.is_alive()
+        status, body = answers[0]
+        assert status == 200 and '"code":"aborted"' in str(body).replace("'", '"').replace(": ", ":")
+        ran = len(hasty.ran("tools"))
+        assert hasty.problems(hasty.proxy_admin).keys() == {"lease", "link"}
+        for message in ({"method": "tools/list"}, {"method": "tools/call", "params": {"name": "echo", "arguments": {"text": "x"}}}):
+            assert hasty.post("tools", message, alice)[0] == 503
+        assert hasty.last_headers["retry-after"]
+        assert len(hasty.ran("tools")) == ran
+    finally:
+        hasty.start_control()
+    wait_for(lambda: not hasty.problems(hasty.proxy_admin), "recovery")
+    assert hasty.call("tools", "echo", {"text": "back"}, alice)[0] == 200
+    intent = next(r for r in reversed(hasty.records("kind = 'intent'")) if r["tool"] == "slow")
+    # The proxy's own word, or control's if it closed the epoch first; never both.
+    assert outcome_of(hasty, intent) in ("failed", "unknown")
+    codes = [r.get("code") for r in hasty.records("kind = 'outcome'") if r["intent"] == intent["n"] and r["instance"] == "demo-1"]
+    assert "aborted" in codes
+
+
+def test_a_server_that_is_silent_costs_the_time_of_a_call_and_no_more(hasty):
+    hasty.stop("proxy")
+    hasty.start_proxy(OSTIARY_CALL_TIMEOUT_MS="1500")
+    port = free_port()
+
+    def drip(message):
+        yield b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n"
+        for _ in range(100):
+            time.sleep(0.2)
+            yield b" "
+
+    silent = Liar(port, lambda m: time.sleep(30) or b"" if m["params"]["name"] == "lie" and not m["params"].get("arguments") else drip(m))
+    hasty.servers["silent"] = ("liar", port, None)
+    try:
+        hasty.write_configuration()
+        hasty.wait_ready("silent", "lie")
+        token = hasty.token("alice", "silent")
+        for arguments in ({}, {"region": "eu"}):  # Without a word; a byte now and then.
+            started = time.monotonic()
+            headers = {"mcp-param-region": "eu"} if arguments else {}
+            status, body = hasty.call("silent", "lie", arguments, token, headers=headers)
+            assert status == 200 and body["result"]["_meta"]["ostiary/decision"]["code"] == "upstream_timeout"
+            assert 1 < time.monotonic() - started < 20
+            assert outcome_of_last_call(hasty) == ("failed", "upstream_timeout")
+        series = hasty.metrics(hasty.proxy_admin)
+        assert series['ostiary_limit_reached_total{ostiary_limit="call_time"}'] == 2
+    finally:
+        silent.close()
+        del hasty.servers["silent"]
+        hasty.stop("proxy")
+        hasty.start_proxy()
+        hasty.write_configuration()
+        hasty.wait_ready()
+
+
+def initialize(ostiary, server, token):
+    status, _ = ostiary.post(
+        server,
+        {"method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}},
+        token, modern=False,
+    )
+    assert status == 200
+    return {"mcp-session-id": ostiary.last_headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+
+
+@pytest.fixture(scope="module")
+def older(shared_installation):
+    """A server that has sessions."""
+    shared_installation.start_server("older", "tools", PYTHON_LEGACY)
+    shared_installation.write_configuration()
+    shared_installation.wait_ready("older")
+    yield shared_installation
+    shared_installation.stop("server-older")
+    del shared_installation.servers["older"]
+    shared_installation.write_configuration()
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_server_that_forgot_its_sessions_is_asked_again_under_the_same_intent(older, era):
+    token = older.token("alice", "older")
+    more = {"headers": initialize(older, "older", token), "modern": False} if era == "legacy" else {}
+    assert older.call("older", "echo", {"text": "before"}, token, **more)[0] == 200
+    older.stop("server-older")
+    older.start_server("older")
+    intents = len(older.records("kind = 'intent'"))
+    status, body = older.call("older", "echo", {"text": "after"}, token, **more)
+    assert status == 200
+    body = body if isinstance(body, dict) else json.loads(body.split("data: ")[-1])
+    assert body["result"]["content"][0]["text"] == "after"
+    assert [run["text"] for run in older.ran("older") if run["tool"] == "echo"][-2:] == ["before", "after"]
+    assert len(older.records("kind = 'intent'")) == intents + 1
+    assert outcome_of_last_call(older) == ("succeeded", "")
+
+
+@pytest.mark.parametrize("server", ["older", "tools"])
+def test_a_cancel_by_name_ends_the_call_here_and_at_the_server(older, server):
+    token = older.token("alice", server)
+    session = initialize(older, server, token)
+    before, answers = len(older.ran(server)), []
+    call = {"id": 77, "method": "tools/call", "params": {"name": "slow", "arguments": {"seconds": 50}}}
+
+    def calling():
+        try:
+            answers.append(older.post(server, call, token, headers=session, modern=False))
+        except OSError as error:
+            answers.append(error)
+
+    caller = threading.Thread(target=calling)
+    caller.start()
+    wait_for(lambda: len(older.ran(server)) > before, "the call")
+    # Somebody else's cancel, and one for another call, do nothing.
+    other = initialize(older, server, token)
+    for headers, number in ((other, 77), (session, 78)):
+        cancel = {"method": "notifications/cancelled", "params": {"requestId": number}}
+        body = json.dumps({"jsonrpc": "2.0", **cancel}).encode()
+        assert older.post(server, cancel, token, headers=headers, modern=False, body=body)[0] == 202
+    caller.join(1)
+    assert caller.is_alive()
+    cancel = {"method": "notifications/cancelled", "params": {"requestId": 77, "reason": "changed my mind"}}
+    body = json.dumps({"jsonrpc": "2.0", **cancel}).encode()
+    assert older.post(server, cancel, token, headers=session, modern=False, body=body)[0] == 202
+    caller.join(20)
+    assert not caller.is_alive()
+    # A cancelled request has no response.
+    assert answers[0][0] == 200 and '"result"' not in str(answers[0][1]) and '"error"' not in str(answers[0][1])
+    assert outcome_of_last_call(older) == ("failed", "cancelled")
+    wait_for(lambda: any(run["tool"] == "slow-cancelled" for run in older.ran(server)[before:]), "the cancel at the server")
+
+
+def test_an_answer_of_several_megabytes_passes(ostiary):
+    port = free_port()
+    large = Liar(port, lambda m: http(answer(m, "x" * (5 << 20))))
+    ostiary.servers["large"] = ("liar", port, None)
+    try:
+        ostiary.write_configuration()
+        ostiary.wait_ready("large", "lie")
+        status, body = ostiary.call("large", "lie", {}, ostiary.token("alice", "large"))
+        assert status == 200 and len(body["result"]["content"][0]["text"]) == 5 << 20
+    finally:
+        large.close()
+        del ostiary.servers["large"]

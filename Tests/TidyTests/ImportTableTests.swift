@@ -25,7 +25,7 @@ import Testing
         "IdentityProtocols": ["Cryptography", "GatewayModel", "JSON"],
         "AdminAPI": ["GatewayModel", "JSON"],
         // infrastructure
-        "ServiceRuntime": ["Cryptography", "GatewayModel", "JSON"],
+        "ServiceRuntime": ["Cryptography", "GatewayModel", "JSON", "Networking"],
         "Networking": ["CNghttp2", "Cryptography"],
         "Postgres": ["CLibpq"],
         "ControlStore": ["AuditLog", "Cryptography", "GatewayModel", "JSON", "Postgres"],

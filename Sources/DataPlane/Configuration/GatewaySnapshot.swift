@@ -6,6 +6,7 @@ import GatewayModel
 import GatewayPolicy
 import IdentityProtocols
 import JSON
+import MCPProtocol
 import Networking
 
 /// One configuration of the namespace, compiled and immutable: everything a call is decided by.
@@ -24,12 +25,14 @@ final class GatewaySnapshot: Sendable {
         let origin: HTTPOrigin
         let target: String
         let pins: [ToolName: Pin]
+        let timers: ServerTimers
     }
 
     /// A tool that was accepted.
     struct Pin: Sendable {
         let definition: SHA256.Digest
         let effect: ToolEffect
+        let timers: OperationTimers
     }
 
     /// How tokens name a subject.
@@ -114,10 +117,12 @@ extension GatewaySnapshot.Server {
             // An effect that is not known counts as write.
             pins[ToolName(tool.name)] = GatewaySnapshot.Pin(
                 definition: digest,
-                effect: ToolEffect(rawValue: tool.effect) ?? .write
+                effect: ToolEffect(rawValue: tool.effect) ?? .write,
+                timers: OperationTimers(method: .callTool, server: name, tool: ToolName(tool.name))
             )
         }
         self.pins = pins
+        timers = ServerTimers(name)
     }
 }
 

@@ -33,6 +33,8 @@ final class GatewayState: Sendable {
     }
 
     private let contents = Mutex(Contents())
+    /// The lease's end again, for those who ask for nothing else.
+    private let leaseUntil = Atomic<Int64>(.min)
 
     /// The view at `now`, or why there is none.
     func view(at now: MonotonicInstant) -> Result<View, UnreadyError> {
@@ -82,6 +84,23 @@ final class GatewayState: Sendable {
             $0.leaseUntil = until
             $0.confirmedAt = now
         }
+        leaseUntil.store(until.nanoseconds, ordering: .releasing)
+    }
+
+    /// Whether anything may be forwarded at `now`.
+    func isLeaseCurrent(at now: MonotonicInstant) -> Bool {
+        now.nanoseconds < leaseUntil.load(ordering: .acquiring)
+    }
+
+    /// How long the lease still runs, in seconds; 0 when it is over.
+    func leaseSeconds(at now: MonotonicInstant) -> Double {
+        let until = leaseUntil.load(ordering: .acquiring)
+        return until > now.nanoseconds ? Double(until - now.nanoseconds) / 1e9 : 0
+    }
+
+    /// The configuration in force, whether or not it may be enforced.
+    var snapshotVersion: UInt64? {
+        contents.withLock { $0.snapshot?.version }
     }
 
     /// The servers of the configuration in force.

@@ -47,6 +47,7 @@ struct Conversation {
             await handle(notification, facts, on: connection)
         case .request(let request):
             facts.method = request.known.map { Text($0.rawValue) } ?? "_OTHER"
+            exchange.method = request.known
             facts.trace = TraceContext(params: request.params).parent
             do throws(Rejection) {
                 let (revision, session) = try session(of: request, &facts)
@@ -109,6 +110,7 @@ struct Conversation {
     ) async {
         var facts = standing
         facts.method = notification.known.map { Text($0.rawValue) } ?? "_OTHER"
+        exchange.method = notification.known
         var session: SealedSession?
         if notification.era == .legacy {
             do throws(Rejection) {
@@ -125,9 +127,15 @@ struct Conversation {
         }
         await link.record(AuditRecord.access(facts, nil).draft())
         exchange.answer(status: 202)
-        guard notification.known == .cancelled, let session, let upstream = session.upstreamSession,
+        guard notification.known == .cancelled, let session,
             let id = notification.params?["requestId"].flatMap({ RequestID($0) })
         else {
+            return
+        }
+        if let digest = facts.session {
+            await endpoint.calls.cancel(CallsInHand.Key(session: digest, id: id))
+        }
+        guard let upstream = session.upstreamSession else {
             return
         }
         // Ids on the way to the server are derived from the client's, so any replica can pass a cancel on.
@@ -167,6 +175,7 @@ struct Conversation {
             await callTool(request, session, facts, answer, on: connection)
         default:
             let rejection = Rejection(.methodUnknown, "the method has no spine")
+            exchange.ending = .stopped(rejection.code)
             await link.record(AuditRecord.refusal(facts, rejection).draft())
             let error = RPCError(.methodNotFound, "Method not found")
             exchange.answer(
@@ -331,8 +340,20 @@ struct Conversation {
             }
         )
         let pipeline = ToolCallPipeline(view: view, link: link, executor: connection.executor)
+        let key =
+            request.era == .legacy
+            ? facts.session.map { CallsInHand.Key(session: $0, id: request.id) } : nil
+        if let key { endpoint.calls.enter(key, on: connection) }
         let release = await pipeline.handle(call)
-        exchange.finish(release.body, status: release.httpStatus)
+        if let key { endpoint.calls.leave(key, on: connection) }
+        exchange.tool = release.timers
+        exchange.ending = release.ending
+        if key != nil, release.code == .cancelled {
+            // A cancelled request has no response; the client has stopped to wait for one.
+            exchange.finishWithoutAnswer()
+        } else {
+            exchange.finish(release.body, status: release.httpStatus)
+        }
     }
 
     private var owner: UpstreamServer.SessionOwner {
@@ -345,6 +366,7 @@ struct Conversation {
         _ facts: CallFacts,
         _ answer: ResponseBuilder
     ) async {
+        exchange.ending = .stopped(rejection.code)
         await link.record(AuditRecord.refusal(facts, rejection).draft())
         exchange.answer(status: 200, json: answer.error(RPCError(.upstreamUnavailable)))
     }

@@ -13,9 +13,21 @@ final class HTTPExchange {
     private var isStreaming = false
     private var isAnswered = false
 
+    // What the message's metrics will say of it; counted once, by MCPEndpoint.
+    var server = ServerTimers.unknown
+    var method: MCPMethod?
+    /// Set where the tool is an accepted one.
+    var tool: OperationTimers?
+    var ending = MessageEnding.succeeded
+
     init(_ connection: isolated HTTPServerConnection, _ settings: MCPEndpoint.Settings) {
         self.connection = connection
         self.settings = settings
+    }
+
+    /// The timers of what the message turned out to be.
+    var timers: OperationTimers {
+        tool ?? server[method]
     }
 
     // MARK: - Whole answers
@@ -105,6 +117,14 @@ final class HTTPExchange {
     func event(_ message: [UInt8], on connection: isolated HTTPServerConnection) async {
         startStream()
         try? await connection.write(ByteBuffer(bytes: message))
+    }
+
+    /// Ends the stream without a message.
+    func finishWithoutAnswer() {
+        timer?.cancel()
+        isAnswered = true
+        startStream()
+        connection.assumeIsolated { $0.finishResponse() }
     }
 
     /// Sends the final message: in one piece, or as the last event of the stream.

@@ -44,6 +44,7 @@ final class MCPEndpoint: Sendable {
     let authenticator: Authenticator
     let openedSessions = OpenedSessions()
     let ladder: RequestLadder
+    let calls = CallsInHand()
 
     static let implementation = Implementation(name: "ostiary", version: "0.1.0")
 
@@ -84,7 +85,10 @@ final class MCPEndpoint: Sendable {
                 isPublic: true
             )
         case .server(let server):
-            await handle(head, server, exchange, on: connection)
+            let began = SystemClock.monotonic()
+            await handle(head, server, exchange, at: began, on: connection)
+            let nanoseconds = SystemClock.monotonic().nanoseconds - began.nanoseconds
+            exchange.timers.record(exchange.ending, nanoseconds: nanoseconds)
         }
     }
 
@@ -92,6 +96,7 @@ final class MCPEndpoint: Sendable {
         _ head: HTTPRequestHead,
         _ server: ServerName,
         _ exchange: HTTPExchange,
+        at began: MonotonicInstant,
         on connection: isolated HTTPServerConnection
     ) async {
         let now = SystemClock.now()
@@ -103,7 +108,7 @@ final class MCPEndpoint: Sendable {
             source: client.source
         )
         var view: GatewayState.View
-        switch state.view(at: SystemClock.monotonic()) {
+        switch state.view(at: began) {
         case .success(let found):
             view = found
         case .failure(let error):
@@ -111,7 +116,7 @@ final class MCPEndpoint: Sendable {
             await refuse(Rejection(.leaseExpired, Text(error.reason.rawValue)), facts, exchange)
             return
         }
-        facts.snapshot = view.facts(at: SystemClock.monotonic())
+        facts.snapshot = view.facts(at: began)
         facts.server = server
         let caller: Caller
         do throws(Rejection) {
@@ -129,6 +134,7 @@ final class MCPEndpoint: Sendable {
             await refuse(Rejection(.serverUnknown, "no such server"), facts, exchange)
             return
         }
+        exchange.server = view.snapshot.servers[server]?.timers ?? .unknown
         guard head.method == .post else {
             // No stream for unrelated messages and no end of a session: both are optional in every revision.
             return exchange.answer(status: 405, allow: "POST")
@@ -149,6 +155,8 @@ final class MCPEndpoint: Sendable {
             let code: Rejection.Code =
                 error.reason == .unknownMethod ? .methodUnknown : .messageInvalid
             let rejection = Rejection(code, Text(error.reason.rawValue))
+            exchange.ending = .stopped(code)
+            if error.jsonError?.code.isLimit == true { Limit.json.reached() }
             await link.record(AuditRecord.refusal(facts, rejection).draft())
             return exchange.answer(status: error.httpStatus, json: error.body)
         }
@@ -210,6 +218,7 @@ final class MCPEndpoint: Sendable {
         _ exchange: HTTPExchange,
         resource: ServerName? = nil
     ) async {
+        exchange.ending = .stopped(rejection.code)
         await link.record(AuditRecord.refusal(facts, rejection).draft())
         switch rejection.httpStatus {
         case 401:

@@ -1,5 +1,6 @@
 import AuditLog
 import ControlProtocol
+import CoreMetrics
 import Cryptography
 import FoundationEssentials
 import GatewayModel
@@ -51,10 +52,15 @@ actor LinkClient: Service {
         executor.asUnownedSerialExecutor()
     }
 
+    /// The configuration and its lease; this link alone renews it.
+    nonisolated let state: GatewayState
+
     private let settings: Settings
-    private let state: GatewayState
     private let applier: SnapshotApplier
     private let logger: Logger
+    private let metrics = LinkMetrics()
+    /// Ends what is at servers when the lease ends.
+    private let abandonCalls: @Sendable () async -> Void
     private var identity: ProxyIdentity
     private var session: ProxySession
     /// Each is resumed once, by whoever takes it out.
@@ -74,6 +80,8 @@ actor LinkClient: Service {
     private static let batchDelay: TimeAmount = .milliseconds(2)
     /// How often the certificate's end is looked at.
     private static let renewalPause: Duration = .seconds(60)
+    /// How long a stopping process waits for what control has not acknowledged.
+    private static let settlingMilliseconds: Int64 = 3000
     private static let sessionPath = "/ostiary.control.v1.Link/Session"
 
     init(
@@ -81,8 +89,10 @@ actor LinkClient: Service {
         executor: LoopExecutor,
         state: GatewayState,
         applier: SnapshotApplier,
-        logger: Logger
+        logger: Logger,
+        abandonCalls: @escaping @Sendable () async -> Void
     ) {
+        self.abandonCalls = abandonCalls
         self.settings = settings
         self.executor = executor
         self.state = state
@@ -102,13 +112,24 @@ actor LinkClient: Service {
     func recordIntent(_ draft: RecordDraft) async -> IntentVerdict {
         let number = RecordedNumber(epoch: session.epoch, n: session.nextNumber)
         let record = record(draft, numbered: number)
-        switch session.append(record, gate: true, now: SystemClock.monotonic()) {
+        let now = SystemClock.monotonic()
+        let verdict: IntentVerdict
+        switch session.append(record, gate: true, now: now) {
         case .refused(let reason):
-            return .unavailable(reason: reason.rawValue)
+            if reason == .full { Limit.owedBytes.reached() }
+            verdict = .unavailable(reason: reason.rawValue)
         case .admitted(let n, let batch):
             sendOrFlushLater(batch)
-            return await withUnsafeContinuation { waiting[n] = $0 }
+            verdict = await withUnsafeContinuation { waiting[n] = $0 }
         }
+        let timer =
+            switch verdict {
+            case .durable: metrics.durable
+            case .refused: metrics.refused
+            case .overdue, .unavailable: metrics.unavailable
+            }
+        timer.recordNanoseconds(SystemClock.monotonic().nanoseconds - now.nanoseconds)
+        return verdict
     }
 
     /// Records something that no call waits for.
@@ -118,11 +139,14 @@ actor LinkClient: Service {
     func record(_ draft: RecordDraft) -> Bool {
         let number = RecordedNumber(epoch: session.epoch, n: session.nextNumber)
         guard number.epoch != 0 else {
+            metrics.untaken.increment()
             return false
         }
         let record = record(draft, numbered: number)
         switch session.append(record, gate: false, now: SystemClock.monotonic()) {
-        case .refused:
+        case .refused(let reason):
+            metrics.untaken.increment()
+            if reason == .full { Limit.owedBytes.reached() }
             return false
         case .admitted(_, let batch):
             sendOrFlushLater(batch)
@@ -270,13 +294,21 @@ actor LinkClient: Service {
         var message = WireProxyMessage()
         message.draining = WireDraining()
         send(message)
-        let connection = connection
-        executor.loop.scheduleTask(in: .milliseconds(200)) {
+        closeWhenSettled(
+            by: SystemClock.monotonic().adding(milliseconds: Self.settlingMilliseconds)
+        )
+    }
+
+    /// Closes once control has acknowledged everything, or after a while all the same: then what is owed is left to the
+    /// closing of the epoch.
+    private func closeWhenSettled(by deadline: MonotonicInstant) {
+        executor.loop.scheduleTask(in: .milliseconds(50)) {
             self.assumeIsolated { link in
-                link.connection = nil
-            }
-            _ = connection.map { open in
-                self.executor.loop.execute { open.assumeIsolated { $0.close() } }
+                if link.isLive, !link.session.owed.isEmpty, SystemClock.monotonic() < deadline {
+                    link.closeWhenSettled(by: deadline)
+                } else {
+                    link.closeConnection()
+                }
             }
         }
     }
@@ -293,12 +325,18 @@ actor LinkClient: Service {
     private func tick() {
         let now = SystemClock.monotonic()
         let result = session.tick(now: now)
+        show(now)
+        for _ in result.overdue { Limit.intentTime.reached() }
         settle(result.overdue) { .overdue($0) }
         for message in result.send {
             send(message)
         }
         if result.leaseEnded {
+            Limit.lease.reached()
             logger.error("configuration lease ended; every call is refused")
+            // Control closes the epoch of this process by now: what is at a server must not go on under it.
+            let abandonCalls = abandonCalls
+            Task { await abandonCalls() }
         }
         if result.abandon {
             closeConnection()
@@ -308,6 +346,19 @@ actor LinkClient: Service {
             connectSignal?.resume()
             connectSignal = nil
         }
+    }
+
+    private func show(_ now: MonotonicInstant) {
+        metrics.connected.record(isLive ? 1 : 0)
+        metrics.leaseRemaining.record(state.leaseSeconds(at: now))
+        metrics.owed.record(session.owed.count)
+        metrics.owedSize.record(session.owed.byteCount)
+        metrics.unsentSize.record(session.owed.unsentByteCount)
+    }
+
+    /// Whether records flow.
+    var isLive: Bool {
+        if case .live = session.state { true } else { false }
     }
 
     private func waitForConnect() async {
@@ -328,6 +379,7 @@ actor LinkClient: Service {
     }
 
     private func runStream() async {
+        metrics.attempts.increment()
         do {
             let open = try await HTTP2ClientConnection.connect(
                 host: settings.host,
@@ -361,7 +413,7 @@ actor LinkClient: Service {
         } catch {
             logger.warning(
                 "no link to control",
-                metadata: ["error.type": "\(type(of: error))", "error": "\(error)"]
+                metadata: ["error.type": "\(type(of: error))", "error.message": "\(error)"]
             )
         }
         connection = nil
@@ -383,7 +435,10 @@ actor LinkClient: Service {
                     )
                     logger.info("certificate renewed")
                 } catch {
-                    logger.error("certificate was not renewed", metadata: ["error": "\(error)"])
+                    logger.error(
+                        "certificate was not renewed",
+                        metadata: ["error.message": "\(error)"]
+                    )
                 }
             }
             try? await Task.sleep(for: Self.renewalPause)
@@ -426,7 +481,10 @@ actor LinkClient: Service {
                 }
             }
         } catch {
-            logger.warning("the link to control ended", metadata: ["error": "\(error)"])
+            logger.warning(
+                "the link to control ended",
+                metadata: ["error.message": "\(error)"]
+            )
         }
     }
 
@@ -459,7 +517,10 @@ actor LinkClient: Service {
             state.renew(until: until, at: now)
         }
         if let violation = result.violation {
-            logger.error("control broke the link protocol", metadata: ["error": "\(violation)"])
+            logger.error(
+                "control broke the link protocol",
+                metadata: ["error.message": "\(violation)"]
+            )
         }
         if case .closed(let code) = session.state {
             logger.error("control ended this instance", metadata: ["error.type": "\(code)"])
@@ -475,16 +536,19 @@ actor LinkClient: Service {
         do {
             try applier.apply(snapshot)
             session.applied(snapshotVersion: snapshot.version, digest: digest.bytes)
+            metrics.snapshotVersion.record(Int64(clamping: snapshot.version))
             logger.info(
                 "configuration applied",
                 metadata: ["ostiary.snapshot.version": "\(snapshot.version)"]
             )
         } catch {
             message.snapshotReport.refusal = error.reason
+            metrics.snapshotRefused.increment()
             logger.error(
                 "configuration refused",
                 metadata: [
-                    "ostiary.snapshot.version": "\(snapshot.version)", "error": "\(error.reason)",
+                    "ostiary.snapshot.version": "\(snapshot.version)",
+                    "error.message": "\(error.reason)",
                 ]
             )
         }

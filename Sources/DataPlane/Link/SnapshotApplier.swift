@@ -15,6 +15,7 @@ final class SnapshotApplier: Sendable {
     private let signer: VerificationKey
     private let client: HTTPClient
     private let state: GatewayState
+    private let limits: UpstreamServer.Limits
     private let secrets = Mutex<Secrets>(Secrets())
 
     /// What arrived outside the signed snapshot, in memory only.
@@ -27,8 +28,14 @@ final class SnapshotApplier: Sendable {
     /// What is signed in front of a payload, so that the signature can mean nothing else.
     private static let signaturePrefix = Array("ostiary-snapshot-v1\n".utf8)
 
-    init(namespace: NamespaceName, signer: VerificationKey, client: HTTPClient, state: GatewayState)
-    {
+    init(
+        namespace: NamespaceName,
+        signer: VerificationKey,
+        client: HTTPClient,
+        state: GatewayState,
+        limits: UpstreamServer.Limits
+    ) {
+        self.limits = limits
         self.namespace = namespace
         self.signer = signer
         self.client = client
@@ -59,7 +66,11 @@ final class SnapshotApplier: Sendable {
             if let known = standing[name], known.serves(server) {
                 servers[name] = known
             } else {
-                servers[name] = UpstreamServer(server, upstream: client.upstream(server.origin))
+                servers[name] = UpstreamServer(
+                    server,
+                    upstream: client.upstream(server.origin),
+                    limits: limits
+                )
             }
         }
         secrets.withLock { secrets in

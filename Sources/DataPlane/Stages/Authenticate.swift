@@ -1,3 +1,4 @@
+import CoreMetrics
 import Cryptography
 import GatewayModel
 import IdentityProtocols
@@ -36,6 +37,8 @@ final class Authenticator: Sendable {
         let snapshotVersion: UInt64
         let server: ServerName
     }
+
+    private static let cached = Gauge(label: "ostiary.token.cached")
 
     /// How often a caller that waits for a key looks for a new configuration.
     private static let pollInterval: Duration = .milliseconds(20)
@@ -176,12 +179,14 @@ final class Authenticator: Sendable {
     private func remember(_ entry: Entry, as digest: SHA256.Digest, now: Timestamp) {
         entries.withLock { entries in
             if entries.count >= Self.entriesMax {
+                Limit.tokens.reached()
                 entries = entries.filter { $0.value.expiresAt > now.seconds }
                 if entries.count >= Self.entriesMax {
                     entries = [:]
                 }
             }
             entries[digest] = entry
+            Self.cached.record(entries.count)
         }
     }
 }

@@ -101,7 +101,9 @@ struct CatalogueKeeper: Service {
                 last[ObjectIdentifier(server)] = (now, reported, true)
                 logger.warning(
                     "tools cannot be listed",
-                    metadata: ["ostiary.server": "\(server.name)", "error": "\(error.detail)"]
+                    metadata: [
+                        "ostiary.server": "\(server.name)", "error.message": "\(error.detail)",
+                    ]
                 )
             }
             guard !report.tools.isEmpty || !report.failure.isEmpty else {

@@ -5,21 +5,23 @@ import Networking
 /// Why an exchange with a server came to nothing, and whether the server can have acted on it.
 struct UpstreamFault: Error {
     /// What went wrong.
-    enum Kind {
+    enum Kind: String, CaseIterable {
         /// No connection, or none in time.
         case unreachable
         /// The connection ended before the answer was whole.
         case lost
         /// No answer in time.
-        case timedOut
+        case timedOut = "timed_out"
         /// The answer breaks HTTP, JSON-RPC or MCP, or a bound.
         case invalid
         /// The server does not know the session any more, so it did not act.
-        case sessionEnded
+        case sessionEnded = "session_ended"
         /// The server refused the gateway's credential, so it did not act.
         case unauthorized
         /// The client went away.
         case cancelled
+        /// The configuration lease ended.
+        case abandoned
     }
 
     let kind: Kind
@@ -44,6 +46,7 @@ struct UpstreamFault: Error {
             case .responseRefused: .invalid
             case .timedOut: .timedOut
             case .cancelled: .cancelled
+            case .abandoned: .abandoned
             }
         self.init(kind, mayHaveActed: error.progress == .sent, Text(error.description))
     }
@@ -57,6 +60,7 @@ struct UpstreamFault: Error {
             case .timedOut: mayHaveActed ? .upstreamTimeout : .upstreamUnreachable
             case .invalid: .upstreamInvalid
             case .cancelled: .cancelled
+            case .abandoned: mayHaveActed ? .aborted : .leaseExpired
             }
         return Rejection(code, detail)
     }

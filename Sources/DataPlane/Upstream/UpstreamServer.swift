@@ -5,6 +5,7 @@ import JSON
 import MCPProtocol
 import NIOCore
 import Networking
+import ServiceRuntime
 import Synchronization
 
 /// One MCP server behind the gateway: what era it speaks, its sessions, its tools, and the only way to it.
@@ -76,6 +77,7 @@ final class UpstreamServer: Sendable {
     private let configured: GatewaySnapshot.Server
     private let target: HTTPFieldValue
     private let upstream: HTTPUpstream
+    private let timers: ExchangeTimers
     private let memory = Mutex(Memory())
 
     static let client = Implementation(name: "ostiary", version: "0.1.0")
@@ -89,6 +91,7 @@ final class UpstreamServer: Sendable {
         target = HTTPFieldValue(server.target)
         self.upstream = upstream
         self.limits = limits
+        timers = ExchangeTimers(server.name)
     }
 
     /// Whether this is the way to the server as configured now.
@@ -236,6 +239,7 @@ final class UpstreamServer: Sendable {
                 return
             }
             if memory.sessions.count >= limits.sessionsMax {
+                Limit.sessions.reached()
                 memory.sessions.removeAll()
             }
             if memory.replaced.count >= limits.sessionsMax {
@@ -296,6 +300,7 @@ final class UpstreamServer: Sendable {
         } while cursor != nil && pages.count < limits.pagesMax || pages.isEmpty
         let catalogue = ToolCatalogue(pages: pages, fetchedAt: now)
         guard catalogue.tools.count <= ToolCatalogue.toolsMax else {
+            Limit.tools.reached()
             throw UpstreamFault(.invalid, mayHaveActed: false, "the server has too many tools")
         }
         memory.withLock { $0.catalogue = catalogue }
@@ -345,6 +350,40 @@ final class UpstreamServer: Sendable {
         timeout: Duration,
         on executor: LoopExecutor,
         onNotification: ((Message.Notification, ServerMethod?) async -> Void)? = nil
+    ) async throws(UpstreamFault) -> Answer {
+        let began = SystemClock.monotonic().nanoseconds
+        do throws(UpstreamFault) {
+            let answer = try await askAndRead(
+                message,
+                answering: id,
+                revision: revision,
+                session: session,
+                timeout: timeout,
+                on: executor,
+                onNotification: onNotification
+            )
+            timers.answered(
+                answer.status,
+                nanoseconds: SystemClock.monotonic().nanoseconds - began
+            )
+            return answer
+        } catch {
+            if error.kind == .timedOut {
+                (timeout == limits.callTimeout ? Limit.callTime : .openTime).reached()
+            }
+            timers.failed(error.kind, nanoseconds: SystemClock.monotonic().nanoseconds - began)
+            throw error
+        }
+    }
+
+    private func askAndRead(
+        _ message: UpstreamRequest,
+        answering id: RequestID,
+        revision: ProtocolRevision,
+        session: Text?,
+        timeout: Duration,
+        on executor: LoopExecutor,
+        onNotification: ((Message.Notification, ServerMethod?) async -> Void)?
     ) async throws(UpstreamFault) -> Answer {
         var response = try await post(message, session: session, timeout: timeout, on: executor)
         let status = response.head.status
@@ -429,6 +468,14 @@ final class UpstreamServer: Sendable {
             )
         }
         return answer(found, "")
+    }
+
+    /// Sends a notification for which nobody waits, from a task whose own work was cancelled.
+    func tell(_ message: UpstreamRequest, _ session: Text, on executor: LoopExecutor) {
+        // Ends by itself within the time to open a session.
+        Task(executorPreference: executor) {
+            try? await self.notify(message, session: session, on: executor)
+        }
     }
 
     /// Sends a notification; what the server thinks of it does not matter.

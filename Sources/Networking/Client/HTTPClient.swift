@@ -112,6 +112,13 @@ public final class HTTPClient: Sendable {
         }
     }
 
+    /// Ends every exchange in hand with ``HTTPClientError/Reason/abandoned``, on all loops.
+    ///
+    /// For a process that may not go on with what it began. Exchanges that begin afterwards are not concerned.
+    public func abandonExchanges() async {
+        for upstream in upstreams.withLock({ Array($0.values) }) { await upstream.abandon() }
+    }
+
     /// Closes all idle connections; those in use close when their exchange ends.
     public func shutdown() async {
         for upstream in upstreams.withLock({ Array($0.values) }) { await upstream.shutdown() }
@@ -159,6 +166,10 @@ public final class HTTPUpstream: Sendable {
     ) async throws(HTTPClientError) -> HTTPClientResponse {
         executor.loop.preconditionInEventLoop()
         return try await pools[executor.index].send(request)
+    }
+
+    func abandon() async {
+        for pool in pools { await pool.abandon() }
     }
 
     func shutdown() async {

@@ -25,6 +25,8 @@ public struct HTTPClientError: Error, Hashable, Sendable, CustomStringConvertibl
         case timedOut
         /// The calling task was cancelled.
         case cancelled
+        /// The process gave up everything it had in hand.
+        case abandoned
         /// The client was shut down.
         case shutDown
     }
@@ -62,6 +64,7 @@ public struct HTTPClientError: Error, Hashable, Sendable, CustomStringConvertibl
             case .responseRefused(let fault): "upstream \(fault)"
             case .timedOut: "the upstream server took too long"
             case .cancelled: "the exchange was cancelled"
+            case .abandoned: "the exchange was given up"
             case .shutDown: "the client was shut down"
             }
         return progress == .unsent ? text + ", nothing was sent" : text

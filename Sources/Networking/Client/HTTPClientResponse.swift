@@ -1,3 +1,4 @@
+import CoreMetrics
 public import NIOCore
 
 /// A response whose head was read, and the right to read its body.
@@ -71,6 +72,7 @@ public struct HTTPClientResponse: ~Copyable {
             }
             return step
         } catch {
+            if error == .bodyTooLarge { UpstreamMetrics.answerBytesReached.increment() }
             throw fail(.responseRefused(error))
         }
     }
@@ -84,6 +86,7 @@ public struct HTTPClientResponse: ~Copyable {
         case .cancelled: throw fail(.cancelled)
         case .timedOut: throw fail(.timedOut)
         case .closed:
+            if connection.isAbandoned { throw fail(.abandoned) }
             do throws(HTTPFault) {
                 if wire.hasFailed { throw .truncated }
                 try body.connectionEnded()

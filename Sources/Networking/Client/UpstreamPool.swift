@@ -1,3 +1,4 @@
+import CoreMetrics
 import NIOCore
 
 /// One connection to an upstream server.
@@ -5,6 +6,8 @@ final class UpstreamConnection {
     let number: HTTPConnectionPool.ConnectionNumber
     let wire: Wire
     var parser: HTTPResponseParser
+    /// Whether the exchange in hand was given up by ``UpstreamPool/abandon()``.
+    var isAbandoned = false
 
     init(_ number: HTTPConnectionPool.ConnectionNumber, _ wire: Wire, _ limits: HTTPLimits) {
         self.number = number
@@ -29,6 +32,8 @@ final class UpstreamPool: @unchecked Sendable {
             [:]
     private var spareBuffer = ByteBuffer()
     private var isShutDown = false
+    /// How often ``abandon()`` was called: a request that was on its way to a connection then is not sent.
+    private var abandonments = 0
 
     /// Bodies up to here are copied behind their head, so that both are one write.
     private static let joinedBodyBytesMax = 16 * 1024
@@ -59,6 +64,7 @@ final class UpstreamPool: @unchecked Sendable {
         guard request.head.isSendable else { throw HTTPClientError(.requestUnsendable, .unsent) }
         let deadline = request.timeout.map { executor.loop.now + $0.timeAmount } ?? .distantFuture
         let connection: UpstreamConnection
+        let abandonments = abandonments
         do throws(HTTPClientError.Reason) {
             let decision = try firstDecision()
             if case .reuse(let number) = decision, let idle = usable(number) {
@@ -68,6 +74,10 @@ final class UpstreamPool: @unchecked Sendable {
             }
         } catch {
             throw HTTPClientError(error, .unsent)
+        }
+        guard abandonments == self.abandonments else {
+            discard(connection)
+            throw HTTPClientError(.abandoned, .unsent)
         }
         // From here on the server may see the request. A write that fails at once is not told from
         // one that fails later: a caller that must not repeat a call is better served by a false
@@ -125,6 +135,7 @@ final class UpstreamPool: @unchecked Sendable {
             case .cancelled: throw .cancelled
             case .timedOut: throw .timedOut
             case .closed:
+                if connection.isAbandoned { throw .abandoned }
                 throw wire.input.readableBytes == 0
                     ? .closedBeforeResponse : .responseRefused(.truncated)
             }
@@ -163,8 +174,10 @@ final class UpstreamPool: @unchecked Sendable {
             case .open(let number):
                 return try await open(number)
             case .wait(let number):
+                UpstreamMetrics.connectionsReached.increment()
                 decision = try await wait(number, until: deadline)
             case .refuse:
+                UpstreamMetrics.waitingReached.increment()
                 throw .overloaded
             }
         }
@@ -177,6 +190,7 @@ final class UpstreamPool: @unchecked Sendable {
             let wire = try await connector.connect(on: executor)
             let connection = UpstreamConnection(number, wire, configuration.limits)
             connections[number] = connection
+            UpstreamMetrics.connections.increment()
             if Task.isCancelled { throw .cancelled }
             // Not weakly: a weak reference sends every retain of a call through a side table. The wire calls the one while it
             // lives, and lets go of both when the connection ends.
@@ -195,7 +209,11 @@ final class UpstreamPool: @unchecked Sendable {
         isolation: isolated (any Actor)? = #isolation
     ) async throws(HTTPClientError.Reason) -> HTTPConnectionPool.OnLease {
         let timer = executor.loop.scheduleTask(deadline: deadline) { self.giveUp(number) }
-        defer { timer.cancel() }
+        UpstreamMetrics.waiting.increment()
+        defer {
+            timer.cancel()
+            UpstreamMetrics.waiting.decrement()
+        }
         let decision = await withTaskCancellationHandler {
             _ = isolation
             return await withUnsafeContinuation { waiters[number] = $0 }
@@ -238,6 +256,7 @@ final class UpstreamPool: @unchecked Sendable {
 
     private func drop(_ number: HTTPConnectionPool.ConnectionNumber) {
         let connection = connections.removeValue(forKey: number)
+        if connection != nil { UpstreamMetrics.connections.decrement() }
         apply(machine.closed(number))
         connection?.wire.close()
     }
@@ -245,6 +264,18 @@ final class UpstreamPool: @unchecked Sendable {
     /// An idle connection ended; one in use is dropped by its user.
     private func connectionEnded(_ number: HTTPConnectionPool.ConnectionNumber) {
         if machine.idle.contains(number) { drop(number) }
+    }
+
+    /// Ends every exchange in hand, and the connections that carry them.
+    func abandon() async {
+        try? await executor.loop.submit {
+            self.abandonments += 1
+            for (number, connection) in self.connections where !self.machine.idle.contains(number) {
+                connection.isAbandoned = true
+                connection.wire.abort()
+            }
+            self.executor.drain()
+        }.get()
     }
 
     func shutdown() async {

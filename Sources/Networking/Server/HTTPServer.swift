@@ -1,3 +1,4 @@
+import CoreMetrics
 public import Cryptography
 public import NIOCore
 import NIOPosix
@@ -7,6 +8,8 @@ import Synchronization
 public final class HTTPServer: Sendable {
     /// What a listener is told.
     public struct Configuration: Sendable {
+        /// What the listener is called in metrics, `ostiary.listener`.
+        public var name = "mcp"
         /// The bounds of each connection.
         public var limits = HTTPLimits()
         /// The most connections at a time, over all loops.
@@ -19,7 +22,7 @@ public final class HTTPServer: Sendable {
         public var backlog = 1024
 
         /// The server's side of TLS; plain TCP without it.
-        public var tls: TLSContext?
+        public var tls: TLSContextSource?
         /// Takes over a channel whose handshake agreed on `h2`.
         ///
         /// Called on the channel's loop, to add its handlers above TLS. Without it, such a
@@ -46,7 +49,12 @@ public final class HTTPServer: Sendable {
         configuration: Configuration = Configuration(),
         handler: @escaping HTTPHandler
     ) async throws -> HTTPServer {
-        let census = Census(loops: loops, connectionsMax: configuration.connectionsMax)
+        let metrics = ListenerMetrics(configuration.name)
+        let census = Census(
+            loops: loops,
+            connectionsMax: configuration.connectionsMax,
+            metrics: metrics
+        )
         let bootstrap = ServerBootstrap(group: loops.group)
             .serverChannelOption(.backlog, value: CInt(clamping: configuration.backlog))
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -110,8 +118,8 @@ private struct Site {
     }
 
     func initialize(_ channel: any Channel) throws {
-        guard let context = configuration.tls else { return try startHTTP1(channel, tls: nil) }
-        let session = try TLSSession(server: context)
+        guard let source = configuration.tls else { return try startHTTP1(channel, tls: nil) }
+        let session = try TLSSession(server: source.current)
         let tls = TLSHandler(session, timeout: configuration.limits.headTimeout) { outcome in
             do {
                 let agreement = try outcome.get()
@@ -139,6 +147,7 @@ private struct Site {
                 peerAddress: channel.remoteAddress,
                 tls: tls,
                 limits: configuration.limits,
+                metrics: census.metrics,
                 handler: handler
             )
         )
@@ -150,6 +159,7 @@ private final class Census: Sendable {
     private let open = Atomic<Int>(0)
     private let connectionsMax: Int
     private let wards: [Ward]
+    let metrics: ListenerMetrics
 
     /// The connections on one loop.
     private actor Ward {
@@ -160,8 +170,12 @@ private final class Census: Sendable {
         private var connections: [ObjectIdentifier: HTTPServerConnection] = [:]
         private var isDraining = false
         private var emptied: CheckedContinuation<Void, Never>?
+        private let metrics: ListenerMetrics
 
-        init(_ executor: LoopExecutor) { self.executor = executor }
+        init(_ executor: LoopExecutor, _ metrics: ListenerMetrics) {
+            self.executor = executor
+            self.metrics = metrics
+        }
 
         func add(_ connection: HTTPServerConnection) {
             connections[ObjectIdentifier(connection)] = connection
@@ -192,25 +206,34 @@ private final class Census: Sendable {
         }
 
         private func abort() {
+            metrics.drainTime.increment()
             for connection in connections.values { connection.assumeIsolated { $0.abort() } }
             executor.drain()
         }
     }
 
-    init(loops: EventLoops, connectionsMax: Int) {
+    init(loops: EventLoops, connectionsMax: Int, metrics: ListenerMetrics) {
         self.connectionsMax = connectionsMax
-        wards = loops.executors.map { Ward($0) }
+        self.metrics = metrics
+        wards = loops.executors.map { Ward($0, metrics) }
     }
 
     var count: Int { open.load(ordering: .relaxed) }
 
     func admit() -> Bool {
-        if open.add(1, ordering: .relaxed).newValue <= connectionsMax { return true }
+        if open.add(1, ordering: .relaxed).newValue <= connectionsMax {
+            metrics.connections.increment()
+            return true
+        }
         open.subtract(1, ordering: .relaxed)
+        metrics.connectionsReached.increment()
         return false
     }
 
-    func leave() { open.subtract(1, ordering: .relaxed) }
+    func leave() {
+        open.subtract(1, ordering: .relaxed)
+        metrics.connections.decrement()
+    }
 
     /// On the connection's loop.
     func add(_ connection: HTTPServerConnection) {

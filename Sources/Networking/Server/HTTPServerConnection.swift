@@ -1,3 +1,4 @@
+import CoreMetrics
 public import Cryptography
 public import NIOCore
 
@@ -89,6 +90,7 @@ public actor HTTPServerConnection {
 
     nonisolated let wire: Wire
     private let limits: HTTPLimits
+    private let metrics: ListenerMetrics
     private let handler: HTTPHandler
     private var parser: HTTPRequestParser
     private var task: Task<Void, Never>?
@@ -117,8 +119,10 @@ public actor HTTPServerConnection {
         peerAddress: SocketAddress?,
         tls: TLSSession.Agreement? = nil,
         limits: HTTPLimits,
+        metrics: ListenerMetrics,
         handler: @escaping HTTPHandler
     ) {
+        self.metrics = metrics
         self.wire = wire
         executor = wire.executor
         self.peerAddress = peerAddress
@@ -147,6 +151,18 @@ public actor HTTPServerConnection {
     func drain() {
         isDraining = true
         wire.interrupt()
+    }
+
+    /// Which request is in hand, counted from 1; for ``cancelRequest(_:)``.
+    public private(set) var requestNumber = 0
+
+    /// Cancels the handler of a request, and closes the connection after its answer.
+    ///
+    /// - Parameter number: the request's ``requestNumber``; nothing happens when another is in hand by now.
+    public func cancelRequest(_ number: Int) {
+        guard number == requestNumber else { return }
+        closesAfterResponse = true
+        task?.cancel()
     }
 
     /// Ends the connection and cancels its handler.
@@ -200,6 +216,7 @@ public actor HTTPServerConnection {
             case .closed:
                 return nil
             case .timedOut:
+                (isIdle ? metrics.idleTime : metrics.headTime).increment()
                 if !isIdle { refuse(status: 408) }
                 return nil
             }
@@ -207,6 +224,7 @@ public actor HTTPServerConnection {
     }
 
     private func begin(_ head: HTTPRequestHead) {
+        requestNumber += 1
         method = head.method
         requestKeepsAlive = head.keepsAlive
         isOldVersion = head.version == .http10
@@ -320,7 +338,9 @@ public actor HTTPServerConnection {
         switch await wire.waitForInput(until: wire.now + limits.bodyTimeout.timeAmount) {
         case .ready, .cancelled: break
         case .closed: throw fail(.refused(.truncated))
-        case .timedOut: throw fail(.timedOut)
+        case .timedOut:
+            metrics.bodyTime.increment()
+            throw fail(.timedOut)
         }
     }
 
@@ -395,6 +415,7 @@ public actor HTTPServerConnection {
         case .ready, .cancelled: break
         case .closed: throw .closed
         case .timedOut:
+            metrics.bodyTime.increment()
             wire.close()
             throw .timedOut
         }
@@ -466,11 +487,13 @@ public actor HTTPServerConnection {
     // MARK: Refusals
 
     private func refuse(_ fault: HTTPFault) {
+        metrics.reached(by: fault)?.increment()
         refuse(status: fault.status)
     }
 
     /// Answers without a body and closes; there is no trustworthy next message.
     private func refuse(status: Int) {
+        metrics.refused(with: status).increment()
         var head = makeResponse(status)
         if status == 405 { head.add("allow", HTTPMethod.allowed) }
         head.add("content-length", 0)

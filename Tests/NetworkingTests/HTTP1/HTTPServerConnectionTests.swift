@@ -20,6 +20,7 @@ final class EmbeddedServer {
             wire: wire,
             peerAddress: nil,
             limits: limits,
+            metrics: ListenerMetrics("test"),
             handler: handler
         )
         connection.assumeIsolated { $0.start {} }

@@ -73,7 +73,7 @@ struct TLSHandlerTests {
         handler: @escaping HTTPHandler
     ) async throws -> (HTTPServer, HTTPOrigin) {
         var configuration = HTTPServer.Configuration()
-        configuration.tls = tls
+        configuration.tls = TLSContextSource(tls)
         let server = try await HTTPServer.local(loops, configuration, handler: handler)
         let port = server.addresses[0].port ?? 0
         return (server, HTTPOrigin(isSecure: true, host: "127.0.0.1", port: port))
@@ -164,7 +164,9 @@ struct TLSHandlerTests {
             let authority = try Authority()
             let journal = Journal()
             var configuration = HTTPServer.Configuration()
-            configuration.tls = try authority.server(clients: false, ["h2", "http/1.1"])
+            configuration.tls = TLSContextSource(
+                try authority.server(clients: false, ["h2", "http/1.1"])
+            )
             configuration.http2 = { channel, _, agreement in
                 journal.note(agreement.applicationProtocol ?? "none")
                 channel.close(promise: nil)
@@ -220,7 +222,7 @@ struct TLSHandlerTests {
             let authority = try Authority()
             let context = try authority.server(clients: false, [])
             var configuration = HTTPServer.Configuration()
-            configuration.tls = context
+            configuration.tls = TLSContextSource(context)
             let server = try await HTTPServer.local(loops, configuration) { request, connection in
                 guard let channel = connection.wire.channel else { return }
                 let text = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf"
