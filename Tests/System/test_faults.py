@@ -437,3 +437,24 @@ def test_an_answer_of_several_megabytes_passes(ostiary):
     finally:
         large.close()
         del ostiary.servers["large"]
+
+
+def test_a_legacy_client_that_drops_its_connection_cancels_nothing_and_breaks_nothing(ostiary, alice):
+    """Gone before the answer became a stream (two seconds), while the call takes longer."""
+    session, before = initialize(ostiary, "tools", alice), len(ostiary.ran("tools"))
+    pid = ostiary.processes["proxy"].pid
+    message = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "slow", "arguments": {"seconds": 4}}}
+    body = json.dumps(message)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in session.items())
+    with socket.create_connection(("127.0.0.1", ostiary.proxy_port)) as client:
+        client.sendall(
+            (
+                f"POST /s/tools/mcp HTTP/1.1\r\nhost: {ostiary.url.split('/')[2]}\r\nauthorization: Bearer {alice}\r\n"
+                f"content-type: application/json\r\naccept: application/json, text/event-stream\r\n{fields}"
+                f"content-length: {len(body)}\r\n\r\n{body}"
+            ).encode()
+        )
+        wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
+    assert outcome_of_last_call(ostiary) == ("succeeded", "")
+    assert ostiary.processes["proxy"].poll() is None and ostiary.processes["proxy"].pid == pid
+    assert ostiary.call("tools", "echo", {"text": "x"}, alice)[0] == 200

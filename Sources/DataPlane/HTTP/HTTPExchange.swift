@@ -93,6 +93,9 @@ final class HTTPExchange {
             return
         }
         startStream()
+        guard isStreaming else {
+            return
+        }
         connection.assumeIsolated {
             try? $0.push(ByteBuffer(bytes: SSEWriter.comment()))
         }
@@ -103,13 +106,13 @@ final class HTTPExchange {
         guard !isStreaming else {
             return
         }
-        isStreaming = true
-        connection.assumeIsolated { connection in
+        // A client that is gone gets no stream: nothing may be written to one that never began.
+        isStreaming = connection.assumeIsolated { connection in
             var head = connection.makeResponse(200)
             head.add("content-type", "text/event-stream")
             head.add("cache-control", "no-cache, no-transform")
             head.add("x-accel-buffering", "no")
-            try? connection.startResponse(head)
+            return (try? connection.startResponse(head)) != nil
         }
     }
 
@@ -121,9 +124,10 @@ final class HTTPExchange {
 
     /// Ends the stream without a message.
     func finishWithoutAnswer() {
-        timer?.cancel()
+        connection.alarm.clear()
         isAnswered = true
         startStream()
+        guard isStreaming else { return }
         connection.assumeIsolated { $0.finishResponse() }
     }
 
