@@ -91,7 +91,7 @@ import Testing
         #expect(try curl("\(url)/metrics").body.contains("\nprocess_uptime_seconds "))
         #expect(try curl("\(url)/").status == 404)
         #expect(try curl("-X", "POST", "\(url)/readyz").status == 405)
-        #expect(try curl("-d", "x", "\(url)/readyz").status == 405)
+        #expect(try curl("-d", "x", "\(url)/readyz").status == 413)
         await group.triggerGracefulShutdown()
         try await running
     }
