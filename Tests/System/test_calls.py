@@ -90,7 +90,11 @@ def test_a_subject_without_a_grant_sees_nothing(ostiary):
 def test_a_tool_that_fails_is_told_as_such(ostiary, alice):
     status, body = ostiary.call("tools", "fail", {"reason": "broken"}, alice)
     assert status == 200 and body["result"]["isError"] is True
-    assert ostiary.sql("select outcome from call_outcome order by outcome_n desc limit 1") == [["tool_failed"]]
+    newest = ostiary.sql(
+        "select c.outcome from call_outcome c join record i on (i.kind, i.instance, i.epoch, i.n) = "
+        "('intent', c.instance, c.epoch, c.intent_n) order by i.position desc limit 1"
+    )
+    assert newest == [["tool_failed"]]
 
 
 @pytest.mark.parametrize(
