@@ -70,14 +70,7 @@ struct RESTService: Sendable {
         } else {
             try await writer.write(response: head, body: .init(byteBuffer: ByteBuffer(bytes: body)))
         }
-        guard isUnread else { return }
-        // Closing on unread bytes would reset the connection, and take the answer with it.
-        var rest = RESTLimits.drainedBytesMax
-        for try await piece in request.body {
-            rest -= piece.readableBytes
-            if rest < 0 { break }
-        }
-        throw Unread()
+        if isUnread { throw Unread() }
     }
 
     private func answer(to request: Request, id: Text) async throws -> RESTAnswer {
@@ -244,17 +237,20 @@ struct RESTService: Sendable {
         guard type == "application/json" || type == "application/merge-patch+json" else {
             throw Problem(.mediaTypeUnsupported, "Content-Type: application/json")
         }
-        if let length = request.headers[.contentLength].flatMap({ Int($0) }),
-            length > RESTLimits.bodyBytesMax
-        {
-            throw Problem(.bodyTooLarge, "at most \(RESTLimits.bodyBytesMax) bytes")
-        }
+        var isTooLong =
+            request.headers[.contentLength].flatMap { Int($0) } ?? 0 > RESTLimits.bodyBytesMax
         var bytes: [UInt8] = []
+        var count = 0
+        // One pass: Hummingbird gives a body once. What is too long is read on for a while and forgotten, since closing
+        // on unread bytes would reset the connection and take the answer with it.
         for try await piece in request.body {
-            guard bytes.count + piece.readableBytes <= RESTLimits.bodyBytesMax else {
-                throw Problem(.bodyTooLarge, "at most \(RESTLimits.bodyBytesMax) bytes")
-            }
-            bytes.append(contentsOf: piece.readableBytesView)
+            count += piece.readableBytes
+            isTooLong = isTooLong || count > RESTLimits.bodyBytesMax
+            if count > RESTLimits.drainedBytesMax { break }
+            if !isTooLong { bytes.append(contentsOf: piece.readableBytesView) }
+        }
+        guard !isTooLong else {
+            throw Problem(.bodyTooLarge, "at most \(RESTLimits.bodyBytesMax) bytes")
         }
         return bytes
     }
