@@ -33,13 +33,8 @@ extension AdministrationStore {
             "select pg_try_advisory_xact_lock(hashtextextended(\(name), 0))"
         )
         guard try storing({ try held.one().decode(at: 0, as: Bool.self) }) else { return .running }
-        // A day, and no more of the old ones at once than a request should pay for.
         _ = try await transaction.run(
-            """
-            delete from idempotency_key where (api_token, key) in (
-                select api_token, key from idempotency_key
-                where created_at < now() - interval '1 day' limit 100 for update skip locked)
-            """
+            "delete from idempotency_key where created_at < now() - interval '1 day'"
         )
         let rows = try await transaction.run(
             """

@@ -134,7 +134,9 @@ extension RecordStore {
                 let low: Int64 = try row.decode(at: 0)
                 var position = last & ~0xFFFF_FFFF | low
                 if position > last { position -= 1 << 32 }
-                return min(least, position)
+                // The first position of the writer may be the next one, and is no harm itself: a page that ends
+                // with it has nothing above it.
+                return min(least, position + 1)
             }
         }
     }

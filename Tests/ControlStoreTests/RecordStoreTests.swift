@@ -381,6 +381,7 @@ struct RecordStoreTests {
         try await World.run { world in
             let life = try await world.open()
             try await world.commit([world.intent(1)], life)
+            #expect(try await world.log() == ["proxy-a/1/1 intent"])
             try await world.superuser.withTransaction { transaction in
                 // It has its position, and is not committed.
                 _ = try await transaction.query(
