@@ -8,7 +8,7 @@ public enum OperationID: String, CaseIterable, Sendable {
     case listTools, readTool, updateTool
 
     case listIdentityProviders, createIdentityProvider, readIdentityProvider
-    case updateIdentityProvider, deleteIdentityProvider
+    case updateIdentityProvider, deleteIdentityProvider, readIdentityProviderKeys
 
     case listSubjects, createSubject, readSubject, updateSubject
     case listGroups, addGroupMember, removeGroupMember
@@ -76,7 +76,8 @@ extension OperationID {
             .readTool, .updateTool:
             serverOperation
         case .listIdentityProviders, .createIdentityProvider, .readIdentityProvider,
-            .updateIdentityProvider, .deleteIdentityProvider, .listSubjects, .createSubject,
+            .updateIdentityProvider, .deleteIdentityProvider, .readIdentityProviderKeys,
+            .listSubjects, .createSubject,
             .readSubject, .updateSubject, .listGroups, .addGroupMember, .removeGroupMember:
             directoryOperation
         case .listReleases, .createRelease, .readRelease, .listActivations, .createActivation:
@@ -157,6 +158,16 @@ extension OperationID {
                 "Believes an issuer no longer. None of its subjects may be left.",
                 isConditional: true,
                 refusals: [.inUse]
+            )
+        case .readIdentityProviderKeys:
+            Operation(
+                id: self,
+                method: .get,
+                path: provider + [.literal("keys")],
+                summary: "The keys of an issuer that are in force, and how fetching them goes.",
+                access: .reading(.namespace),
+                status: 200,
+                answer: .identityProviderKeys
             )
         case .listSubjects:
             list(

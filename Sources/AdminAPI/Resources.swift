@@ -175,6 +175,11 @@ extension Schema {
 
     // MARK: Identity providers
 
+    private static let privateAddresses = Field.optional(
+        "allowPrivateAddresses",
+        .boolean,
+        "Whether keys may be fetched where only this network reaches; needs the installation's token."
+    )
     private static let providerSettings: [Field] = [
         .optional(
             "audiences",
@@ -215,8 +220,10 @@ extension Schema {
                 .optional(
                     "jwks",
                     .foreignObject("A JSON Web Key Set (RFC 7517)."),
-                    "Its public keys."
+                    "Its public keys. Without them and jwksUrl, they are where its metadata says."
                 ),
+                .optional("jwksUrl", .string(.httpURL), "Where its keys are fetched."),
+                privateAddresses,
             ] + providerSettings
         )
     )
@@ -228,9 +235,14 @@ extension Schema {
                     "jwks",
                     .foreignObject("A JSON Web Key Set (RFC 7517)."),
                     "Its public keys."
-                )
-            ]
-                + providerSettings
+                ),
+                .optional(
+                    "jwksUrl",
+                    .nullable(.string(.httpURL)),
+                    "Where its keys are fetched; null: where its metadata says."
+                ),
+                privateAddresses,
+            ] + providerSettings
         )
     )
     static let identityProvider = Schema.named(
@@ -238,7 +250,18 @@ extension Schema {
         .object([
             .required("id", .string(.id("idp_")), "Its id."),
             .required("issuer", .string(.issuer), "Compared with iss byte for byte."),
-            .required("jwks", .foreignObject("A JSON Web Key Set (RFC 7517)."), "Its public keys."),
+            .required(
+                "keySource",
+                .string(.choice(["uploaded", "discovery", "url"])),
+                "Where its keys come from."
+            ),
+            .required("jwksUrl", .nullable(.string(.httpURL)), "Where they are fetched."),
+            .required("allowPrivateAddresses", .boolean, "See IdentityProviderNew."),
+            .required(
+                "jwks",
+                .nullable(.foreignObject("A JSON Web Key Set (RFC 7517).")),
+                "Its public keys where they were uploaded; else they are at …/keys."
+            ),
             .required("audiences", .array(of: .string(.issuer), max: 64), "Accepted audiences."),
             .required("algorithms", .array(of: shortText, max: 8), "Accepted algorithms."),
             .required("tokenTypes", .array(of: shortText, max: 2), "Accepted values of typ."),
@@ -246,6 +269,25 @@ extension Schema {
             .required("subjectPointer", .string(.jsonPointer), "Where claims name the subject."),
             .required("createdAt", time, "When it was added."),
             .required("updatedAt", time, "When it was changed."),
+        ])
+    )
+
+    static let identityProviderKeys = Schema.named(
+        "IdentityProviderKeys",
+        .object([
+            .required(
+                "jwks",
+                .foreignObject("A JSON Web Key Set (RFC 7517)."),
+                "The keys in force."
+            ),
+            .required("attemptedAt", .nullable(time), "When they were last asked for."),
+            .required("fetchedAt", .nullable(time), "When they last came."),
+            .required("dueAt", .nullable(time), "When they are asked for again."),
+            .required(
+                "failure",
+                .nullable(shortText),
+                "Why they did not come: docs/reference/identity-providers.md."
+            ),
         ])
     )
 

@@ -16,6 +16,18 @@ public struct IdentityProviderRow: Sendable, Listed {
     public var key: Text { provider.issuer }
 }
 
+/// How fetching the keys of an issuer goes.
+public struct KeyStatusRow: Sendable {
+    /// When they were last asked for.
+    public let attemptedAt: GatewayModel.Timestamp
+    /// When they last came.
+    public let fetchedAt: GatewayModel.Timestamp?
+    /// When they are asked for again.
+    public let dueAt: GatewayModel.Timestamp
+    /// Why they did not come, a stable code.
+    public let failure: Text?
+}
+
 /// A subject as it is stored, for administrators.
 public struct SubjectRow: Sendable, Listed {
     /// The subject.
@@ -99,6 +111,30 @@ extension AdministrationStore {
             """
         )
         return try storing { try rows.oneOrNone().map(IdentityProviderRow.init) }
+    }
+
+    /// How fetching an issuer's keys goes; `nil` while nobody tried.
+    public func keyStatus(
+        of issuer: Text,
+        in namespace: NamespaceID,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> KeyStatusRow? {
+        let rows = try await transaction.run(
+            """
+            select attempted_at, fetched_at, due_at, failure from identity_provider_fetch
+            where namespace_id = \(namespace) and issuer = \(issuer.string)
+            """
+        )
+        return try storing {
+            try rows.oneOrNone().map { row in
+                KeyStatusRow(
+                    attemptedAt: try row.time(at: 0),
+                    fetchedAt: try row.timeOrNone(at: 1),
+                    dueAt: try row.time(at: 2),
+                    failure: try row.text(at: 3)
+                )
+            }
+        }
     }
 
     /// How many subjects an issuer has.

@@ -43,6 +43,7 @@ struct RESTAccessTests {
         .readIdentityProvider: .namespaceRead,
         .updateIdentityProvider: .namespaceWrite,
         .deleteIdentityProvider: .namespaceWrite,
+        .readIdentityProviderKeys: .namespaceRead,
         .listSubjects: .namespaceRead,
         .createSubject: .namespaceWrite,
         .readSubject: .namespaceRead,

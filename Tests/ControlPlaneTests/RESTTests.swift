@@ -125,6 +125,7 @@ struct RESTTests {
             #expect(try await api.get("/v1/nothing").status == 404)
             let large = String(repeating: " ", count: 1 << 20) + "{}"
             #expect(try await api.post(servers, large).status == 413)
+            #expect(try await api.get(servers).status == 200)
             #expect(try await plane.trail(api) == before)
         }
     }
@@ -319,6 +320,35 @@ struct RESTTests {
             )
             // No keys given: they are looked for at the issuer, and an address of this machine is not asked.
             #expect(off.errors == ["/issuer reference"])
+            let both = try await api.patch(
+                provider,
+                #"{"jwks": \#(jwks), "jwksUrl": "https://127.0.0.1:1/jwks"}"#,
+                match: "*"
+            )
+            #expect(both.errors == ["/jwksUrl combination"])
+            let fetched = try await api.patch(
+                provider,
+                #"{"jwksUrl": "https://127.0.0.1:1/jwks"}"#,
+                match: made.etag
+            )
+            #expect(fetched.text("keySource") == "url" && fetched.json?["jwks"]?.isNull == true)
+            // What comes from another place is not trusted before it has come.
+            let keys = try await api.get(provider + "/keys")
+            #expect(keys.json?["jwks"]?["keys"]?.count == 0)
+            let own = try await plane.api(of: "sre")
+            let walled = try await own.patch(
+                provider,
+                #"{"allowPrivateAddresses": true}"#,
+                match: "*"
+            )
+            #expect(walled.status == 403)
+            let uploaded = try await api.patch(
+                provider,
+                #"{"jwks": \#(jwks)}"#,
+                match: fetched.etag
+            )
+            #expect(uploaded.text("keySource") == "uploaded")
+            #expect(try await api.get(provider + "/keys").json?["jwks"]?["keys"]?.count == 1)
 
             let subject =
                 #"{"issuer": "https://issuer.test", "name": "bob", "groups": ["b", "a", "a"]}"#

@@ -39,12 +39,12 @@ extension RESTHandlers {
             guard let developmentIssuer else { throw Problem(.developmentTokensOff) }
             provider = try developmentIssuer.provider(audiences: audiences)
         } else {
-            let given = try givenKeySet(call)
-            guard let keySet = given ?? call.prepared.keySet else { throw Problem(.internalError) }
+            let (source, keySet) = try newKeys(call)
             provider = IdentityProvider(
                 issuer: issuer,
                 jwks: keySet,
-                keySource: given == nil ? .discovery : .uploaded,
+                keySource: source,
+                allowsPrivateAddresses: try privateAddresses(call) ?? false,
                 audiences: audiences,
                 algorithms: try listed("algorithms", call) ?? ["ES256", "RS256"],
                 tokenTypes: try listed("tokenTypes", call) ?? ["at+jwt"],
@@ -79,6 +79,17 @@ extension RESTHandlers {
             }
             (provider.jwks, provider.keySource) = (keySet, .uploaded)
         }
+        if let url = call.body?["jwksUrl"] {
+            guard provider.issuer != DevelopmentIssuer.name, call.body?["jwks"] == nil else {
+                throw Self.oneSource
+            }
+            let source = url.string.map { IdentityProvider.KeySource.url($0) } ?? .discovery
+            // What comes from another place is not trusted before it has come.
+            if source != provider.keySource { provider.jwks = IdentityProvider.noKeys }
+            provider.keySource = source
+        }
+        provider.allowsPrivateAddresses =
+            try privateAddresses(call) ?? provider.allowsPrivateAddresses
         provider.audiences = call.texts("audiences") ?? provider.audiences
         provider.algorithms = try listed("algorithms", call) ?? provider.algorithms
         provider.tokenTypes = try listed("tokenTypes", call) ?? provider.tokenTypes
@@ -107,6 +118,57 @@ extension RESTHandlers {
             transaction
         ) { _ in nil }
         return .nothing
+    }
+
+    /// The keys as they are, which is nobody's version: they change when their issuer changes them.
+    func readIdentityProviderKeys(
+        _ call: RESTCall,
+        _ transaction: borrowing Transaction
+    ) async throws -> RESTAnswer {
+        let provider = try await identityProvider(call, transaction).provider
+        let status = try await store.keyStatus(
+            of: provider.issuer,
+            in: try call.namespaceID,
+            in: transaction
+        )
+        let body = JSONFragment(object: { writer in
+            writer.key("jwks")
+            writer.keySet(provider.jwks)
+            writer.time("attemptedAt", orNull: status?.attemptedAt)
+            writer.time("fetchedAt", orNull: status?.fetchedAt)
+            writer.time("dueAt", orNull: status?.dueAt)
+            writer.text("failure", orNull: status?.failure)
+        })
+        return RESTAnswer(status: 200, body: body.bytes)
+    }
+
+    /// Where the keys of a new issuer come from, and those that are known.
+    private func newKeys(
+        _ call: RESTCall
+    ) throws(Problem) -> (IdentityProvider.KeySource, Text) {
+        let url = call.body?["jwksUrl"]?.string
+        switch (try givenKeySet(call), url, call.prepared.keySet) {
+        case (let given?, nil, _): return (.uploaded, given)
+        case (nil, let url?, _): return (.url(url), IdentityProvider.noKeys)
+        case (nil, nil, let fetched?): return (.discovery, fetched)
+        case (.some, .some, _): throw Self.oneSource
+        case (nil, nil, nil): throw Problem(.internalError)
+        }
+    }
+
+    private static let oneSource = Problem(
+        .requestInvalid,
+        "see errors",
+        errors: [.init("/jwksUrl", .combination, "not together with other keys")]
+    )
+
+    /// What control can reach is the installation's to decide, not a namespace's.
+    private func privateAddresses(_ call: RESTCall) throws(Problem) -> Bool? {
+        guard let allows = call.body?["allowPrivateAddresses"]?.boolean else { return nil }
+        guard !allows || call.caller.namespace == nil else {
+            throw Problem(.forbidden, "allowPrivateAddresses needs a token of the installation")
+        }
+        return allows
     }
 
     private func write(

@@ -29,7 +29,9 @@ struct RESTHandlers: Sendable {
             }
         case .createIdentityProvider:
             let issuer = try call.text("issuer")
-            if call.body?["jwks"] == nil, issuer != DevelopmentIssuer.name {
+            if call.body?["jwks"] == nil, call.body?["jwksUrl"] == nil,
+                issuer != DevelopmentIssuer.name
+            {
                 prepared.keySet = try await fetchKeySet(of: issuer)
             }
         default: break
@@ -68,6 +70,7 @@ struct RESTHandlers: Sendable {
         case .readIdentityProvider: try await readIdentityProvider(call, transaction)
         case .updateIdentityProvider: try await updateIdentityProvider(call, transaction)
         case .deleteIdentityProvider: try await deleteIdentityProvider(call, transaction)
+        case .readIdentityProviderKeys: try await readIdentityProviderKeys(call, transaction)
         case .listSubjects: try await listSubjects(call, transaction)
         case .createSubject: try await createSubject(call, transaction)
         case .readSubject: try await readSubject(call, transaction)

@@ -32,6 +32,14 @@ extension JSONWriter {
         if let text { value(text) } else { null() }
     }
 
+    mutating func keySet(_ jwks: Text) {
+        if let document = try? JSONDocument(parsing: jwks.string) {
+            value(document.root)
+        } else {
+            null()
+        }
+    }
+
     mutating func texts(_ name: StaticString, _ texts: [Text]) {
         array(name) { writer in
             for text in texts { writer.value(text) }
@@ -102,9 +110,20 @@ extension IdentityProviderRow: Represented {
         writer.object { writer in
             writer.member("id", id)
             writer.member("issuer", provider.issuer)
+            var url: Text?
+            switch provider.keySource {
+            case .uploaded: writer.member("keySource", "uploaded" as Text)
+            case .discovery: writer.member("keySource", "discovery" as Text)
+            case .url(let its):
+                writer.member("keySource", "url" as Text)
+                url = its
+            }
+            writer.text("jwksUrl", orNull: url)
+            writer.member("allowPrivateAddresses", provider.allowsPrivateAddresses)
             writer.key("jwks")
-            if let document = try? JSONDocument(parsing: provider.jwks.string) {
-                writer.value(document.root)
+            // Fetched keys come and go; the version of the resource is what an administrator said.
+            if provider.keySource == .uploaded {
+                writer.keySet(provider.jwks)
             } else {
                 writer.null()
             }
