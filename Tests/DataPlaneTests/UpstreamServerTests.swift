@@ -102,7 +102,13 @@ private final class Upstream: Sendable {
             port: listener.addresses[0].port ?? 0
         )
         let server = UpstreamServer(
-            GatewaySnapshot.Server(name: "tools", origin: origin, target: "/mcp", pins: [:]),
+            GatewaySnapshot.Server(
+                name: "tools",
+                origin: origin,
+                target: "/mcp",
+                pins: [:],
+                timers: .unknown
+            ),
             upstream: client.upstream(origin)
         )
         let executor = loops.executors[0]
