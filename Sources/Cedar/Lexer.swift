@@ -75,8 +75,8 @@ struct Lexer {
         case UInt8(ascii: "\""): return string()
         case UInt8(ascii: "'"):
             // Not a string here, but what was meant as one is one finding.
-            let line = text[at...].prefix { $0 != 0x0A && $0 != 0x0D }
-            if let end = line.firstIndex(of: UInt8(ascii: "'")) { at = end + 1 }
+            let end = text[at...].firstIndex { $0 == UInt8(ascii: "'") || $0 == 0x0A || $0 == 0x0D }
+            if let end, text[end] == UInt8(ascii: "'") { at = end + 1 }
             return .invalid
         case UInt8(ascii: "?"):
             guard hasSlots else { return .question }

@@ -363,6 +363,8 @@ extension Parser {
 
     /// A literal, a variable, an entity or a function call, told apart by what follows the word.
     mutating func word(_ start: SourceSpan) throws(Abandoned) -> ExpressionID {
+        // Not a call of a function that does not exist, but the end of a condition that is not closed.
+        if beginsPolicy(at) { throw unexpected("a value") }
         if peek(1) != .doubleColon {
             if isWord("true", current) || isWord("false", current) {
                 let value = isWord("true", current)

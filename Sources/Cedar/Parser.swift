@@ -84,7 +84,7 @@ struct Parser {
     }
 
     /// Whether a policy plainly begins here: no expression holds `permit (` or `@`.
-    private func beginsPolicy(_ index: Int) -> Bool {
+    func beginsPolicy(_ index: Int) -> Bool {
         switch tokens[index].kind {
         case .at: return kind(index + 1) == .identifier
         case .identifier:
@@ -137,8 +137,8 @@ struct Parser {
         let open = tokens[start..<min(at + 1, tokens.count)].first { token in
             guard token.kind == .string else { return false }
             let content = bytes(token.span)
-            guard let line = content.firstIndex(of: 0x0A) else { return false }
-            return content[line...].contains(UInt8(ascii: ";")) && token.span.end >= first
+            guard content.contains(0x0A) else { return false }
+            return content.contains(UInt8(ascii: ";")) && token.span.end >= first
         }
         guard let open, let line = bytes(open.span).firstIndex(of: 0x0A) else { return }
         relexings += 1

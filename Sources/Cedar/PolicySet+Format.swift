@@ -84,14 +84,15 @@ private struct Layout {
             nextComment += 1
             let gap = text[read..<comment.lowerBound]
             let startsLine = gap.contains { $0 == 0x0A || $0 == 0x0D }
-            if isFirst, !startsLine, !out.isEmpty {
+            let isTrailing = isFirst && !startsLine && !out.isEmpty
+            if isTrailing {
                 out.removeLast()
                 out += [0x20, 0x20]
             } else if !out.isEmpty, isFirst || gap.count(where: { $0 == 0x0A }) > 1 {
                 // An empty line stays one; a policy is always followed by one.
                 out.append(0x0A)
             }
-            isFirst = false
+            isFirst = isTrailing
             out += text[comment].trimmed
             out.append(0x0A)
             read = comment.upperBound

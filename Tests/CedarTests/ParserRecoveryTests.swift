@@ -26,7 +26,7 @@ import Testing
         Row(
             "a missing semicolon before an annotation",
             "permit(principal, action, resource) when { true }\n@id(\"x\") forbid(principal, action);",
-            ["1:50 missing_semicolon", "2:33 invalid_scope"]
+            ["1:50 missing_semicolon", "2:34 invalid_scope"]
         ),
         Row(
             "conditions are read one by one",
