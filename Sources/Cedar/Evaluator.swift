@@ -126,7 +126,7 @@ struct Evaluator {
                     stack.top = Cell(!(try truth(stack.top)))
                 case .negate:
                     let (value, overflow) = Int64(0).subtractingReportingOverflow(
-                        try integer(stack.top)
+                        try memory.integer(stack.top)
                     )
                     if overflow { throw .overflow }
                     stack.top = Cell(.long, value)
@@ -192,11 +192,6 @@ struct Evaluator {
         return cell.isTrue
     }
 
-    @inline(__always) private func integer(_ cell: Cell) throws(EvaluationFailure) -> Int64 {
-        guard cell.kind == .long else { throw .type }
-        return cell.integer
-    }
-
     private func binary(
         _ raw: UInt8,
         _ left: Cell,
@@ -206,36 +201,7 @@ struct Evaluator {
             preconditionFailure("the compiler emits known operators only")
         }
         switch operation {
-        case .equal: return Cell(memory.equal(left, right))
-        case .notEqual: return Cell(!memory.equal(left, right))
-        case .less, .lessOrEqual, .greater, .greaterOrEqual:
-            guard left.kind == right.kind,
-                left.kind == .long || left.kind == .datetime || left.kind == .duration
-            else { throw .type }
-            let (a, b) = (left.integer, right.integer)
-            switch operation {
-            case .less: return Cell(a < b)
-            case .lessOrEqual: return Cell(a <= b)
-            case .greater: return Cell(a > b)
-            default: return Cell(a >= b)
-            }
         case .in: return Cell(try isIn(left, right))
-        case .add: return try checked(integer(left).addingReportingOverflow(integer(right)))
-        case .subtract:
-            return try checked(integer(left).subtractingReportingOverflow(integer(right)))
-        case .multiply:
-            return try checked(integer(left).multipliedReportingOverflow(by: integer(right)))
-        case .contains:
-            guard left.kind == .set else { throw .type }
-            return Cell(memory.contains(left, right))
-        case .containsAll, .containsAny:
-            guard left.kind == .set, right.kind == .set else { throw .type }
-            let wanted = operation == .containsAny
-            for index in 0..<right.count {
-                let element = memory.cell(right.region, right.start + index)
-                if memory.contains(left, element) == wanted { return Cell(wanted) }
-            }
-            return Cell(!wanted)
         case .hasTag:
             guard left.kind == .entity, right.kind == .string else { throw .type }
             guard let tags = entities.tags(of: name(of: left)) else { return Cell(false) }
@@ -245,16 +211,8 @@ struct Evaluator {
             guard let tags = entities.tags(of: name(of: left)) else { throw .missingEntity }
             guard let value = memory.member(tags, right) else { throw .missingTag }
             return value
-        case .and, .or: preconditionFailure("these are compiled to jumps")
+        default: return try memory.apply(operation, left, right)
         }
-    }
-
-    @inline(__always)
-    private func checked(
-        _ result: (partialValue: Int64, overflow: Bool)
-    ) throws(EvaluationFailure) -> Cell {
-        if result.overflow { throw .overflow }
-        return Cell(.long, result.partialValue)
     }
 
     private func isIn(_ left: Cell, _ right: Cell) throws(EvaluationFailure) -> Bool {
@@ -340,78 +298,7 @@ struct Evaluator {
             preconditionFailure("the compiler emits known functions only")
         }
         guard Int(step.count) == function.argumentCount else { throw .argumentCount }
-        let first = stack[function.argumentCount - 1]
-        let second = stack[0]
-        func require(_ cell: Cell, _ kind: Cell.Kind) throws(EvaluationFailure) {
-            guard cell.kind == kind else { throw .type }
-        }
-        switch function {
-        case .ip, .decimal, .datetime, .duration:
-            try require(first, .string)
-            guard let cell = memory.scratch.construct(function, memory.string(first)) else {
-                throw .extensionValue
-            }
-            return cell
-        case .isIpv4, .isIpv6, .isLoopback, .isMulticast:
-            try require(first, .ip)
-            let address = memory.address(first)
-            switch function {
-            case .isIpv4: return Cell(!address.isIPv6)
-            case .isIpv6: return Cell(address.isIPv6)
-            case .isLoopback: return Cell(address.isLoopback)
-            default: return Cell(address.isMulticast)
-            }
-        case .isInRange:
-            try require(first, .ip)
-            try require(second, .ip)
-            return Cell(memory.address(first).isInRange(memory.address(second)))
-        case .lessThan, .lessThanOrEqual, .greaterThan, .greaterThanOrEqual:
-            try require(first, .decimal)
-            try require(second, .decimal)
-            let (a, b) = (first.integer, second.integer)
-            switch function {
-            case .lessThan: return Cell(a < b)
-            case .lessThanOrEqual: return Cell(a <= b)
-            case .greaterThan: return Cell(a > b)
-            default: return Cell(a >= b)
-            }
-        case .offset:
-            try require(first, .datetime)
-            try require(second, .duration)
-            let (value, overflow) = first.integer.addingReportingOverflow(second.integer)
-            if overflow { throw .extensionValue }
-            return Cell(.datetime, value)
-        case .durationSince:
-            try require(first, .datetime)
-            try require(second, .datetime)
-            let (value, overflow) = first.integer.subtractingReportingOverflow(second.integer)
-            if overflow { throw .extensionValue }
-            return Cell(.duration, value)
-        case .toDate:
-            try require(first, .datetime)
-            let instant = CedarDatetime(milliseconds: first.integer)
-            guard let value = instant.startOfDay else { throw .extensionValue }
-            return Cell(.datetime, value)
-        case .toTime:
-            try require(first, .datetime)
-            return Cell(.duration, CedarDatetime(milliseconds: first.integer).timeOfDay)
-        case .toMilliseconds, .toSeconds, .toMinutes, .toHours, .toDays:
-            try require(first, .duration)
-            return Cell(.long, first.integer / function.unit)
-        }
-    }
-}
-
-extension ExtensionFunction {
-    /// The milliseconds of the unit that a conversion counts in.
-    fileprivate var unit: Int64 {
-        switch self {
-        case .toSeconds: 1000
-        case .toMinutes: 60_000
-        case .toHours: 3_600_000
-        case .toDays: 86_400_000
-        default: 1
-        }
+        return try memory.call(function, stack[function.argumentCount - 1], stack[0])
     }
 }
 
