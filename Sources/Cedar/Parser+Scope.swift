@@ -17,12 +17,14 @@ extension Parser {
                 }
                 throw invalidScope(expected: variable)
             }
+            let start = current.span
             at += 1
             switch variable {
             case .principal: policy.principal = try constraint(.principal)
             case .action: policy.action = try actionConstraint()
             case .resource, .context: policy.resource = try constraint(.resource)
             }
+            policy.scopeSpans.append(SourceSpan(from: start, through: previousSpan))
         }
         if accept(.comma), current.kind == .identifier {
             throw abandon(

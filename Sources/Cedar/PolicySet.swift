@@ -48,13 +48,16 @@ public struct PolicySet: Sendable {
     let sources: [Source]
     /// The links as rows over ``syntax``, whose symbols and entities behind those of the sources are theirs.
     private(set) var linkTable = LinkTable()
+    /// What was parsed, to find lines and columns in; empty if the policies came as JSON.
+    let text: [UInt8]
     private let sourceNumbers: [PolicyID: Int]
     private let sourceSymbolCount: Int
     let sourceEntityCount: Int
 
-    init(syntax: Syntax, sources: [Source]) {
+    init(syntax: Syntax, sources: [Source], text: [UInt8] = []) {
         self.syntax = syntax
         self.sources = sources
+        self.text = text
         sourceNumbers = Dictionary(
             sources.enumerated().map { ($0.element.id, $0.offset) },
             uniquingKeysWith: { first, _ in first }
@@ -93,7 +96,7 @@ public struct PolicySet: Sendable {
         let sources = parser.policies.enumerated().map { index, syntax in
             Source(id: PolicyID(Text("policy\(index)")), syntax: syntax)
         }
-        return PolicySet(syntax: parser.syntax, sources: sources)
+        return PolicySet(syntax: parser.syntax, sources: sources, text: parser.text)
     }
 
     /// The policies and templates in the order of the text.

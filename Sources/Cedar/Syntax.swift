@@ -332,6 +332,8 @@ struct PolicySyntax: Sendable {
     var resource: ScopeConstraint = .any
     var conditions: [Condition] = []
     var span: SourceSpan
+    /// Where principal, action and resource stand in the scope; empty without text.
+    var scopeSpans: [SourceSpan] = []
 
     var isTemplate: Bool { principal.hasSlot || resource.hasSlot }
 }
