@@ -71,6 +71,33 @@ public struct CedarDatetime: Hashable, Comparable, Sendable {
         return remainder < 0 ? remainder + Self.day : remainder
     }
 
+    /// The text that reads as this instant, or nothing if its year has not four digits.
+    var text: String? {
+        // The inverse of `daysSinceEpoch`.
+        guard let startOfDay else { return nil }
+        let days = startOfDay / Self.day + 719_468
+        let era = (days >= 0 ? days : days - 146_096) / 146_097
+        let dayOfEra = days - era * 146_097
+        let yearOfEra =
+            (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let shifted = (5 * dayOfYear + 2) / 153
+        let month = shifted + (shifted < 10 ? 3 : -9)
+        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        guard (0...9999).contains(year) else { return nil }
+        let day = dayOfYear - (153 * shifted + 2) / 5 + 1
+        func padded(_ value: Int64, _ width: Int) -> String {
+            let digits = String(value)
+            return String(repeating: "0", count: max(0, width - digits.count)) + digits
+        }
+        let date = "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
+        guard timeOfDay != 0 else { return date }
+        let (hour, minute) = (timeOfDay / 3_600_000, timeOfDay / 60_000 % 60)
+        let (second, fraction) = (timeOfDay / 1000 % 60, timeOfDay % 1000)
+        let time = "\(padded(hour, 2)):\(padded(minute, 2)):\(padded(second, 2))"
+        return date + "T" + time + (fraction == 0 ? "" : ".\(padded(fraction, 3))") + "Z"
+    }
+
     /// Midnight of the same day, or nothing where that is out of range.
     var startOfDay: Int64? {
         let (value, overflow) = milliseconds.subtractingReportingOverflow(timeOfDay)
