@@ -193,7 +193,8 @@ let package = Package(
         tests(
             "DataPlaneTests",
             [
-                "DataPlane", "Cedar", "Cryptography", "GatewayModel", "JSON", "MCPProtocol",
+                "DataPlane", "Cedar", "Cryptography", "GatewayModel", "GatewayPolicy", "JSON",
+                "MCPProtocol",
                 "Networking", nioCore,
             ]
         ),

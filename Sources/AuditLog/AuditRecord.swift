@@ -310,7 +310,24 @@ extension JSONWriter {
         }
         endArray()
         member("release", decision.release)
+        list("cures", decision.cures.map(\.description))
+        list("duties", decision.duties.map(\.description))
+        if let retryAfter = decision.retryAfterMilliseconds {
+            member("retryAfterMs", retryAfter)
+        }
         endObject()
+    }
+
+    private mutating func list(_ name: StaticString, _ items: [String]) {
+        guard !items.isEmpty else {
+            return
+        }
+        key(name)
+        beginArray()
+        for item in items {
+            value(item)
+        }
+        endArray()
     }
 
     fileprivate mutating func members(of outcome: CallOutcome) {

@@ -46,7 +46,18 @@ extension Rejection {
             return
                 "Blocked: \(reason). Do not retry with the same arguments; ask an administrator for access."
         case .approvalRequired:
-            return "Blocked: this call needs approval, which cannot be requested here yet."
+            return """
+                Pending: this call was not made. It needs \(approvals) first. \
+                Once it is approved, call again with the same arguments.
+                """
+        case .stepUpRequired:
+            return """
+                Not done: this call needs a fresh and stronger sign-in\(approvals.isEmpty ? "" : ", and \(approvals)"). \
+                Sign in again, then repeat it.
+                """
+        case .rateLimited:
+            let seconds = ((decision?.retryAfterMilliseconds ?? 1000) + 999) / 1000
+            return "Not done: a rate limit is used up. Retry in \(seconds) s."
         case .limitExceeded:
             return "Not done: a limit was reached. Retry later."
         case .recordUnavailable, .recordRefused:
@@ -72,6 +83,15 @@ extension Rejection {
         }
     }
 
+    /// Who has to approve, in words: `2 approvals of sre and 1 approval of security`.
+    private var approvals: String {
+        var parts: [String] = []
+        for case .approval(let group, let count) in decision?.cures ?? [] {
+            parts.append("\(count) approval\(count == 1 ? "" : "s") of \(group)")
+        }
+        return parts.joined(separator: " and ")
+    }
+
     /// For programs, in `_meta`.
     var clientDecision: JSONFragment {
         JSONFragment { writer in
@@ -84,6 +104,8 @@ extension Rejection {
                         writer.value(id)
                     }
                 }
+                writer.cures(decision.cures)
+                writer.member("retryAfterMs", ifPresent: decision.retryAfterMilliseconds)
             }
         }
     }
@@ -97,6 +119,20 @@ extension Rejection {
         case .limitExceeded: 429
         case .leaseExpired, .recordUnavailable: 503
         default: 500
+        }
+    }
+}
+
+extension JSONWriter {
+    /// What would help, for programs: `"cures": ["approval sre:2"]`; nothing where nothing would.
+    mutating func cures(_ cures: [Decision.Cure]) {
+        guard !cures.isEmpty else {
+            return
+        }
+        array("cures") { writer in
+            for cure in cures {
+                writer.value(Text(cure.description))
+            }
         }
     }
 }

@@ -42,6 +42,17 @@ struct ToolCallPipeline {
         let answer: ResponseBuilder
         /// What the server says while the call runs, towards the client.
         let onProgress: ((JSONValue) async -> Void)?
+
+        /// The call as counters and monitors see it.
+        func event(_ effect: ToolEffect) -> PolicyEvent {
+            PolicyEvent(
+                calling: tool,
+                at: server.name,
+                effect: effect,
+                by: caller.subject.id,
+                through: caller.client
+            )
+        }
     }
 
     /// The message that ends a call for the client, and what it means for the record.
@@ -78,9 +89,48 @@ struct ToolCallPipeline {
     func handle(_ call: consuming Call) async -> Release {
         var call = call
         var intent: OpenIntent?
+        var counted: Counted?
+        let release = await end(&call, intent: &intent, counted: &counted)
+        if let counted = counted.take() {
+            counted.settle(
+                in: view.memory,
+                wasForwarded: intent != nil && release.end != .notForwarded,
+                succeeded: release.end == .succeeded,
+                at: SystemClock.monotonic()
+            )
+        }
+        return release
+    }
+
+    /// A call that the counters of policy hold as in flight.
+    private struct Counted: ~Copyable {
+        let event: PolicyEvent
+        let reservation: RateCounters.Reservation
+
+        consuming func settle(
+            in memory: PolicyMemory,
+            wasForwarded: Bool,
+            succeeded: Bool,
+            at now: MonotonicInstant
+        ) {
+            memory.settle(
+                reservation,
+                event,
+                wasForwarded: wasForwarded,
+                succeeded: succeeded,
+                at: now
+            )
+        }
+    }
+
+    private func end(
+        _ call: inout Call,
+        intent: inout OpenIntent?,
+        counted: inout Counted?
+    ) async -> Release {
         var release: Release
         do throws(Rejection) {
-            release = try await run(&call, intent: &intent)
+            release = try await run(&call, intent: &intent, counted: &counted)
         } catch {
             // Whether the server acted is known only where nothing was sent.
             let isUnsent =
@@ -104,10 +154,17 @@ struct ToolCallPipeline {
 
     private func run(
         _ call: inout Call,
-        intent: inout OpenIntent?
+        intent: inout OpenIntent?,
+        counted: inout Counted?
     ) async throws(Rejection) -> Release {
-        let tool = try await resolve(&call)
-        let decision = try decide(call, tool)
+        let (tool, effect) = try await resolve(&call)
+        // Counted before it is decided, so that of two calls at once the second sees the first.
+        let now = SystemClock.monotonic()
+        let event = call.event(effect)
+        let reservation = view.memory.reserve(event, at: now)
+        let rates = reservation.readings
+        counted = Counted(event: event, reservation: reservation)
+        let decision = try decide(call, tool, rates, view.memory.history(for: event, at: now))
         try agree(call, tool)
         let permit = try enforce(decision)
         let recorded = try await recordIntent(
@@ -134,7 +191,9 @@ struct ToolCallPipeline {
     /// The pinned tool.
     ///
     /// What is not there, not accepted, or hidden from the caller looks the same.
-    private func resolve(_ call: inout Call) async throws(Rejection) -> ToolCatalogue.Tool {
+    private func resolve(
+        _ call: inout Call
+    ) async throws(Rejection) -> (ToolCatalogue.Tool, ToolEffect) {
         guard let pin = view.snapshot.servers[call.server.name]?.pins[call.tool] else {
             throw Rejection(.toolUnknown, "no such tool is accepted")
         }
@@ -156,20 +215,33 @@ struct ToolCallPipeline {
         guard let tool = catalogue[call.tool] else {
             throw Rejection(.toolUnknown, "the server has no such tool")
         }
-        return tool
+        return (tool, pin.effect)
     }
 
     /// The policy decision point.
     ///
     /// Pure. A refused caller who may not even know the tool is told that there is none.
-    private func decide(_ call: Call, _ tool: ToolCatalogue.Tool) throws(Rejection) -> Decision {
+    private func decide(
+        _ call: Call,
+        _ tool: ToolCatalogue.Tool,
+        _ rates: [Text: RateReading],
+        _ history: [Text: Bool]
+    ) throws(Rejection) -> Decision {
         let point = view.snapshot.decisionPoint
-        let facts = policyFacts(call, definitionPinned: tool.digest == call.facts.definition)
+        var facts = PolicyFacts(
+            time: call.facts.time,
+            source: call.client.address,
+            definitionPinned: tool.digest == call.facts.definition
+        )
+        facts.client = call.caller.client
+        facts.rates = rates
+        facts.history = history
         let decision = point.decide(
             call.caller.subject,
             call.server.name,
             call.tool,
             arguments: call.arguments,
+            schema: tool.input,
             facts: facts
         )
         guard
@@ -198,14 +270,6 @@ struct ToolCallPipeline {
         } catch {
             throw Rejection(.messageInvalid, Text(error.reason.rawValue))
         }
-    }
-
-    private func policyFacts(_ call: Call, definitionPinned: Bool) -> PolicyDecisionPoint.Facts {
-        PolicyDecisionPoint.Facts(
-            time: call.facts.time,
-            source: call.client.address,
-            definitionPinned: definitionPinned
-        )
     }
 
     /// What a server answered.

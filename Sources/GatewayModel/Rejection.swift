@@ -50,8 +50,12 @@ public struct Rejection: Error, Hashable, Sendable {
         case methodUnknown = "method_unknown"
         /// Policy says no.
         case denied
-        /// Policy asks for approval, which this stage cannot collect yet.
+        /// Policy lets the call pass once others have approved exactly it.
         case approvalRequired = "approval_required"
+        /// Policy lets the call pass once its subject has authenticated anew, more strongly.
+        case stepUpRequired = "step_up_required"
+        /// A rate that policy limits is used up for now.
+        case rateLimited = "rate_limited"
         /// The tool is not what was accepted.
         case definitionChanged = "definition_changed"
         /// A documented bound was reached.
@@ -83,7 +87,8 @@ public struct Rejection: Error, Hashable, Sendable {
             case .tokenMissing, .tokenInvalid, .subjectUnknown, .serverUnknown, .toolUnknown,
                 .sessionUnknown, .messageInvalid, .methodUnknown, .cancelled:
                 .downstream
-            case .subjectInactive, .denied, .approvalRequired, .definitionChanged, .limitExceeded:
+            case .subjectInactive, .denied, .approvalRequired, .stepUpRequired, .rateLimited,
+                .definitionChanged, .limitExceeded:
                 .policy
             case .upstreamUnreachable, .upstreamLost, .upstreamTimeout, .upstreamInvalid:
                 .upstream
@@ -95,7 +100,8 @@ public struct Rejection: Error, Hashable, Sendable {
         /// Whether trying again can help.
         public var retry: Retry {
             switch self {
-            case .limitExceeded, .recordUnavailable, .leaseExpired, .upstreamUnreachable:
+            case .approvalRequired, .rateLimited, .limitExceeded, .recordUnavailable,
+                .leaseExpired, .upstreamUnreachable:
                 .afterBackoff
             case .upstreamLost, .upstreamTimeout, .aborted:
                 .ifUnsent

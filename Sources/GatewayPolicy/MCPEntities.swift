@@ -46,6 +46,19 @@ public enum MCPEntities {
         EntityUID(type: "MCP::Server", id: name.text)
     }
 
+    /// A registered client.
+    public static func client(_ name: Text) -> EntityUID {
+        EntityUID(type: "MCP::Client", id: name)
+    }
+
+    /// What every client is that nobody has registered: not attested, and in no group.
+    public static let unregisteredClient = EntityUID(type: "MCP::Client", id: "")
+
+    /// A class of data, as a resource.
+    public static func dataClass(_ name: Text) -> EntityUID {
+        EntityUID(type: "MCP::DataClass", id: name)
+    }
+
     /// `server/tool`.
     ///
     /// A server's name has no slash, so two pairs never share one name.
@@ -80,8 +93,23 @@ public enum MCPEntities {
             || (0x61...0x7A).contains(byte) || byte == 0x5F
     }
 
+    /// An attribute of the directory as the model types it: moments are moments, all else is text.
+    ///
+    /// A moment that cannot be read stays text, so that a policy which compares it fails, and the gateway closes.
+    private static func attribute(_ name: Text, _ value: Text) -> Value {
+        guard name == "contractEnd" || name == "mfaAt",
+            let moment = CedarDatetime(Array(value.utf8))
+        else { return .string(value) }
+        return .datetime(moment)
+    }
+
     /// The entities of one configuration: everybody and everything a decision can be about.
-    static func all(subjects: [Subject], servers: [PolicyServer]) -> [Entity] {
+    static func all(
+        subjects: [Subject],
+        servers: [PolicyServer],
+        clients: [PolicyClient],
+        dataClasses: [FactDeclarations.DataClassDeclaration]
+    ) -> [Entity] {
         var entities: [Entity] = []
         for effect in ToolEffect.allCases {
             entities.append(
@@ -89,10 +117,37 @@ public enum MCPEntities {
             )
         }
         entities.append(Entity(uid: action("tools/call"), parents: [action("any")]))
+        for group in ["data/transit", "data/reveal"] as [Text] {
+            entities.append(Entity(uid: action(group)))
+        }
+        for declared in dataClasses {
+            entities.append(
+                Entity(uid: dataClass(declared.name), parents: declared.parents.map(dataClass))
+            )
+        }
+        entities.append(
+            Entity(
+                uid: unregisteredClient,
+                attributes: ["name": .string(""), "attested": .bool(false)]
+            )
+        )
+        for client in clients where !client.id.isEmpty {
+            var attributes: [Text: Value] = [
+                "name": .string(client.name), "attested": .bool(client.isAttested),
+            ]
+            if let version = client.version { attributes["version"] = .string(version) }
+            entities.append(
+                Entity(
+                    uid: self.client(client.id),
+                    attributes: attributes,
+                    parents: client.groups.map { EntityUID(type: "MCP::ClientGroup", id: $0) }
+                )
+            )
+        }
         for subject in subjects {
             var attributes: [Text: Value] = ["status": .string(Text(subject.status.rawValue))]
             for (name, value) in subject.attributes where name != "status" {
-                attributes[name] = .string(value)
+                attributes[name] = attribute(name, value)
             }
             entities.append(
                 Entity(
@@ -123,6 +178,16 @@ public enum MCPEntities {
 }
 
 extension ToolEffect {
+    /// The effect and every group that it is in, `any` left out.
+    var withAllAbove: [Text] {
+        switch self {
+        case .read: ["read"]
+        case .write: ["write"]
+        case .destructive: ["destructive", "write"]
+        case .clusterAdmin: ["cluster-admin", "destructive", "write"]
+        }
+    }
+
     /// The effect that contains this one; `any` at the top.
     fileprivate var parent: Text {
         switch self {
@@ -147,5 +212,34 @@ public struct PolicyServer: Sendable {
         self.name = name
         self.memberships = memberships
         self.tools = tools
+    }
+}
+
+/// A registered client as policies see it.
+public struct PolicyClient: Hashable, Sendable {
+    /// The `client_id` that a token's issuer vouches for.
+    public var id: Text
+    /// What people call it.
+    public var name: Text
+    /// Which version was registered.
+    public var version: Text?
+    /// Whether somebody vouches for what runs there.
+    public var isAttested: Bool
+    /// The client groups that it is in.
+    public var groups: [Text]
+
+    /// A registered client.
+    public init(
+        id: Text,
+        name: Text,
+        version: Text? = nil,
+        isAttested: Bool,
+        groups: [Text] = []
+    ) {
+        self.id = id
+        self.name = name
+        self.version = version
+        self.isAttested = isAttested
+        self.groups = groups
     }
 }

@@ -6,29 +6,11 @@ public import JSON
 ///
 /// Pure.
 ///
-/// Cedar alone allows. This layer only adds what closes the gateway (policy.md §3.10): an evaluation error is a
-/// refusal, a subject that is not active is refused before anything is evaluated, and what no policy determined is
-/// refused for want of a grant.
+/// It names things for policies, and closes what no policy is asked about: a subject that is not active and a tool whose
+/// definition changed are refused before anything is evaluated. ``OutcomeLayer`` decides.
 public struct PolicyDecisionPoint: Sendable {
-    /// What the gateway knows about a call besides who, what and with which arguments; callers supply none of it.
-    public struct Facts: Sendable {
-        /// When the call is decided.
-        public var time: Timestamp
-        /// The client's address; not a range.
-        public var source: IPAddress?
-        /// Whether the tool's definition is the accepted one.
-        public var definitionPinned: Bool
-
-        /// The facts of a call.
-        public init(time: Timestamp, source: IPAddress?, definitionPinned: Bool) {
-            self.time = time
-            self.source = source
-            self.definitionPinned = definitionPinned
-        }
-    }
-
-    private let release: PolicyRelease
-    private let authorizer: Authorizer
+    /// What decides, for questions that are no tool calls.
+    public let outcomes: OutcomeLayer
 
     /// Binds a release to a configuration.
     ///
@@ -36,126 +18,104 @@ public struct PolicyDecisionPoint: Sendable {
     public init(
         release: PolicyRelease,
         subjects: [Subject],
-        servers: [PolicyServer]
+        servers: [PolicyServer],
+        clients: [PolicyClient] = []
     ) throws(EntitySnapshotError) {
-        self.release = release
-        let entities = try EntitySnapshot(
-            entities: MCPEntities.all(subjects: subjects, servers: servers)
+        outcomes = OutcomeLayer(
+            release: release,
+            entities: try EntitySnapshot(
+                entities: MCPEntities.all(
+                    subjects: subjects,
+                    servers: servers,
+                    clients: clients,
+                    dataClasses: release.facts.dataClasses
+                )
+            )
         )
-        authorizer = Authorizer(policies: release.compiled, entities: entities)
     }
 
     /// The number of the release that decides.
     public var releaseNumber: UInt64 {
-        release.number
+        outcomes.release.number
+    }
+
+    /// The facts that the release declares.
+    public var declaredFacts: FactDeclarations {
+        outcomes.release.facts
     }
 
     /// Whether `subject` may call `tool` with `arguments`.
+    ///
+    /// - Parameter schema: What the tool says its arguments are. Where it is known policies see them typed, and are told
+    ///   of everything that does not fit; else as JSON says it, numbers with a fraction and `null` left out.
     public func decide(
         _ subject: Subject,
         _ server: ServerName,
         _ tool: ToolName,
         arguments: JSONValue?,
-        facts: Facts
+        schema: ToolInputSchema? = nil,
+        facts: PolicyFacts
     ) -> GatewayModel.Decision {
         guard subject.status == .active else {
-            return refusal(.subjectInactive)
+            return outcomes.decision(.deny, .subjectInactive, [])
         }
         guard facts.definitionPinned else {
-            return refusal(.definitionChanged)
+            return outcomes.decision(.deny, .definitionChanged, [])
         }
-        let response = authorizer.decide(
-            request(subject, server, tool, arguments: arguments, isCall: true, facts: facts)
-        )
-        guard response.errors.isEmpty else {
-            return decision(.deny, .policyError, response.errors.map(\.policy))
+        let reading = schema.map { $0.read(arguments) } ?? Self.read(arguments)
+        var facts = facts
+        facts.inputFaithful = facts.inputFaithful && reading.isFaithful
+        var question = question(subject, server, tool)
+        question.particulars["input"] = .record(reading.values)
+        return outcomes.decide(question, facts: facts)
+    }
+
+    /// Arguments that nothing is known of: what Cedar cannot hold is left out, and policies are told that something was.
+    private static func read(_ arguments: JSONValue?) -> ToolInputSchema.Reading {
+        guard let arguments else {
+            return ToolInputSchema.Reading(values: [:], isFaithful: true)
         }
-        switch response.decision {
-        case .allow:
-            return decision(.permit, .policy, response.determining)
-        case .deny where response.determining.isEmpty:
-            return refusal(.noGrant)
-        case .deny:
-            return decision(.deny, .policy, response.determining)
+        var reader = ValueReader(nulls: .drop, fractions: .drop)
+        guard let values = try? reader.record(arguments) else {
+            return ToolInputSchema.Reading(values: [:], isFaithful: false)
         }
+        return ToolInputSchema.Reading(values: values, isFaithful: reader.droppedCount == 0)
     }
 
     /// Whether `subject` may know of `tool`: unless it is certain, whatever the arguments, that calling it is refused.
     ///
-    /// The call is evaluated without its arguments. A policy that cannot be evaluated for want of them might go either
-    /// way: a permit might permit, a forbid might not forbid.
+    /// The call is evaluated without its arguments.
+    public func visibility(
+        _ subject: Subject,
+        of tool: ToolName,
+        at server: ServerName,
+        facts: PolicyFacts
+    ) -> OutcomeLayer.Visibility {
+        guard subject.status == .active else {
+            return .hidden
+        }
+        return outcomes.visibility(of: question(subject, server, tool), facts: facts)
+    }
+
+    /// Whether `subject` may know of `tool`.
     public func mayKnow(
         _ subject: Subject,
         of tool: ToolName,
         at server: ServerName,
-        facts: Facts
+        facts: PolicyFacts
     ) -> Bool {
-        guard subject.status == .active else {
-            return false
-        }
-        let response = authorizer.decide(
-            request(subject, server, tool, arguments: nil, isCall: false, facts: facts)
-        )
-        switch response.decision {
-        case .allow:
-            return true
-        case .deny:
-            return response.determining.isEmpty
-                && response.errors.contains { release.policies[$0.policy]?.permits == true }
-        }
+        visibility(subject, of: tool, at: server, facts: facts) != .hidden
     }
 
-    /// The question, with the arguments of a call as `context.input`.
-    ///
-    /// What Cedar cannot hold (null, fractions) is left out, and policies are told that something was.
-    private func request(
+    private func question(
         _ subject: Subject,
         _ server: ServerName,
-        _ tool: ToolName,
-        arguments: JSONValue?,
-        isCall: Bool,
-        facts: Facts
-    ) -> Request {
-        let qualified = MCPEntities.qualified(server, tool)
-        return Request(
+        _ tool: ToolName
+    ) -> OutcomeLayer.Question {
+        OutcomeLayer.Question(
             principal: MCPEntities.principal(subject),
-            action: MCPEntities.action(qualified),
-            resource: MCPEntities.tool(qualified)
-        ) { context in
-            var inputFaithful = true
-            if let arguments {
-                inputFaithful = context.add("input", json: arguments)
-            } else if isCall {
-                context.add("input", .record([:]))
-            }
-            context.add("system") { system in
-                let now = CedarDatetime(milliseconds: facts.time.microseconds / 1000)
-                system.add("now", .datetime(now))
-                if let source = facts.source {
-                    system.add("source", .ip(source))
-                }
-            }
-            context.add("facts") {
-                $0.add("definitionPinned", .bool(facts.definitionPinned))
-                $0.add("inputFaithful", .bool(inputFaithful))
-            }
-        }
-    }
-
-    private func decision(
-        _ answer: GatewayModel.Decision.Answer,
-        _ ground: GatewayModel.Decision.Ground,
-        _ determining: [PolicyID]
-    ) -> GatewayModel.Decision {
-        GatewayModel.Decision(
-            answer: answer,
-            ground: ground,
-            determining: determining.map { release.policies[$0]?.name ?? $0.text },
-            release: release.number
+            action: MCPEntities.action(server, tool),
+            resource: MCPEntities.tool(server, tool)
         )
-    }
-
-    private func refusal(_ ground: GatewayModel.Decision.Ground) -> GatewayModel.Decision {
-        decision(.deny, ground, [])
     }
 }

@@ -2,22 +2,26 @@ import Cedar
 import GatewayModel
 public import JSON
 
-/// The policies of one numbered release, compiled.
+/// The policies of one numbered release, compiled, with the facts they may read.
 ///
 /// Immutable; a decision names the release by its number. Everything that can be wrong with the text of a release
-/// is found here, so that a release that was published can be enforced.
+/// is found here, so that a release that was published can be enforced. What is merely unwise is ``PolicyLint``'s
+/// matter.
 public struct PolicyRelease: Sendable {
     /// One file of a release.
     public struct Document: Hashable, Sendable {
-        /// What people call it: `sre.cedar`.
+        /// What people call it: `sre.cedar`; ``FactDeclarations/documentName`` is the one that holds no policies.
         public var name: Text
         /// Cedar text.
         public var source: Text
+        /// Who wrote it.
+        public var layer: PolicyLayer
 
         /// A file of policies.
-        public init(name: Text, source: Text) {
+        public init(name: Text, source: Text, layer: PolicyLayer = .namespace) {
             self.name = name
             self.source = source
+            self.layer = layer
         }
     }
 
@@ -47,14 +51,31 @@ public struct PolicyRelease: Sendable {
 
     /// The number; 0 for the empty release that permits nothing.
     public let number: UInt64
+    /// The facts that policies may read besides those that always exist.
+    ///
+    /// The approver groups that annotations name are among them, declared or not.
+    public let facts: FactDeclarations
+    /// The documents that hold policies.
+    let documents: [Document]
+    let set: PolicySet
     let compiled: CompiledPolicySet
-    /// By policy id: what people call it, and whether it permits.
-    let policies: [PolicyID: Facts]
+    let rules: [PolicyID: Rule]
 
-    struct Facts: Sendable {
+    /// What the gateway knows of one policy.
+    struct Rule: Sendable {
+        /// Its `@id`, or else its number in the release.
         var name: Text
+        var isNamed: Bool
         var permits: Bool
-        var asksForApproval: Bool
+        var tier: PolicyTier?
+        var cures: [GatewayModel.Decision.Cure]
+        var duties: [GatewayModel.Decision.Duty]
+        /// Where it stands.
+        var document: Text
+        var line: Int
+        var column: Int
+        /// Who wrote it.
+        var layer: PolicyLayer
     }
 
     /// The release of a namespace that has none: it permits nothing.
@@ -71,7 +92,18 @@ public struct PolicyRelease: Sendable {
     /// - Throws: ``Failure`` with everything that is wrong; trying again does not help.
     public init(number: UInt64, documents: [Document]) throws(Failure) {
         var findings: [Failure.Finding] = []
-        for document in documents {
+        var facts = FactDeclarations()
+        for document in documents where document.name == FactDeclarations.documentName {
+            do throws(FactDeclarations.ReadingError) {
+                facts = try FactDeclarations(parsing: document.source)
+            } catch {
+                findings.append(
+                    .init(document: document.name, line: 1, column: 1, message: "\(error)")
+                )
+            }
+        }
+        let texts = documents.filter { $0.name != FactDeclarations.documentName }
+        for document in texts {
             do {
                 _ = try PolicySet.parse(document.source.string)
             } catch {
@@ -88,10 +120,8 @@ public struct PolicyRelease: Sendable {
         guard findings.isEmpty else {
             throw Failure(findings: findings)
         }
-        let whole = documents.map(\.source.string).joined(separator: "\n")
-        let set: PolicySet
         do {
-            set = try PolicySet.parse(whole)
+            set = try PolicySet.parse(texts.map(\.source.string).joined(separator: "\n"))
         } catch {
             // Each document parsed, so only a bound of the whole can be broken: too many policies.
             throw Failure(
@@ -107,29 +137,114 @@ public struct PolicyRelease: Sendable {
         }
         self.number = number
         compiled = CompiledPolicySet(set)
-        var facts: [PolicyID: Facts] = [:]
+        self.documents = texts
+        // Only a layer that owns something, and not everything, is held to it.
+        let trees = texts.contains { $0.layer.owned != nil } ? PolicyTrees(set) : nil
+        var places = DocumentPlaces(texts)
+        let counters = Set(facts.counters.map(\.name))
+        var rules: [PolicyID: Rule] = [:]
         var names: Set<Text> = []
         for policy in set.policies {
-            let name = policy.annotation("id")
-            if let name, !names.insert(name).inserted {
+            let place = places.place(of: Int(policy.span.start))
+            let permits = policy.effect == .permit
+            let (meaning, refusals) = PolicyMeaning.read(
+                policy.annotations,
+                permits: permits,
+                counters: counters
+            )
+            func refuse(_ message: String) {
                 findings.append(
                     .init(
-                        document: "*",
-                        line: 1,
-                        column: 1,
-                        message: "two policies have the id \(name)"
+                        document: place.document.name,
+                        line: place.line,
+                        column: place.column,
+                        message: message
                     )
                 )
             }
-            facts[policy.id] = Facts(
-                name: name ?? policy.id.text,
-                permits: policy.effect == .permit,
-                asksForApproval: policy.annotation("approval") != nil
+            if let refusal = place.document.layer.refusal(
+                of: trees?[policy.id],
+                isPermit: permits,
+                tier: meaning.tier
+            ) {
+                refuse(refusal)
+            }
+            for refusal in refusals { refuse("@\(refusal.annotation): \(refusal.reason)") }
+            if let name = meaning.name, !names.insert(name).inserted {
+                refuse("two policies have the id \(name)")
+            }
+            for case .approval(let group, _) in meaning.cures
+            where !facts.approverGroups.contains(group) {
+                facts.approverGroups.append(group)
+            }
+            rules[policy.id] = Rule(
+                name: meaning.name ?? policy.id.text,
+                isNamed: meaning.name != nil,
+                permits: permits,
+                tier: meaning.tier,
+                cures: meaning.cures,
+                duties: meaning.duties,
+                document: place.document.name,
+                line: place.line,
+                column: place.column,
+                layer: place.document.layer
+            )
+        }
+        if facts.approverGroups.count > FactDeclarations.countMax {
+            findings.append(
+                .init(
+                    document: "*",
+                    line: 1,
+                    column: 1,
+                    message: "more than \(FactDeclarations.countMax) groups approve"
+                )
             )
         }
         guard findings.isEmpty else {
             throw Failure(findings: findings)
         }
-        policies = facts
+        self.rules = rules
+        self.facts = facts
+    }
+}
+
+/// Finds the document, line and column of a byte of all documents together, for bytes in order.
+struct DocumentPlaces {
+    private let documents: [PolicyRelease.Document]
+    private var current = 0
+    /// Where the current document begins.
+    private var start = 0
+    private var offset = 0
+    private var line = 1
+    private var column = 1
+
+    init(_ documents: [PolicyRelease.Document]) {
+        self.documents = documents
+    }
+
+    mutating func place(
+        of byte: Int
+    ) -> (document: PolicyRelease.Document, line: Int, column: Int) {
+        // A line feed joins two documents.
+        while current + 1 < documents.count,
+            byte > start + documents[current].source.byteCount
+        {
+            start += documents[current].source.byteCount + 1
+            current += 1
+            (offset, line, column) = (0, 1, 1)
+        }
+        precondition(current < documents.count, "a policy stands in a document")
+        let target = byte - start
+        if target < offset { (offset, line, column) = (0, 1, 1) }
+        for byte in documents[current].source.utf8.dropFirst(offset).prefix(target - offset) {
+            if byte == UInt8(ascii: "\n") {
+                line += 1
+                column = 1
+            } else if byte & 0xC0 != 0x80 {
+                column += 1
+            }
+        }
+        offset = target
+        return (documents[current], line, column)
     }
 }

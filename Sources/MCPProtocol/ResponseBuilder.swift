@@ -143,31 +143,41 @@ public struct ResponseBuilder: Sendable {
     }
 
     /// A page of `tools/list` that the gateway composes from definitions it keeps.
+    ///
+    /// `decision` gets a tool's position and says what the gateway has to say about it, if anything.
     public func toolsList(
         _ tools: [JSONValue],
         nextCursor: Text? = nil,
-        hints: CachingHints = .privateAndStale
+        hints: CachingHints = .privateAndStale,
+        decision: (Int) -> JSONFragment? = { _ in nil }
     ) -> [UInt8] {
-        toolsList(tools, copying: nil, nextCursor: nextCursor, hints: hints)
+        toolsList(tools, copying: nil, nextCursor: nextCursor, hints: hints, decision: decision)
     }
 
     private func toolsList(
         _ tools: [JSONValue],
         copying upstream: JSONValue?,
         nextCursor: Text?,
-        hints: CachingHints
+        hints: CachingHints,
+        decision: (Int) -> JSONFragment? = { _ in nil }
     ) -> [UInt8] {
         let capacity = tools.reduce(512) { $0 + $1.sourceRange.count }
         return result(copying: upstream, hints: hints, capacity: capacity) { writer in
             writer.array("tools") { writer in
-                for tool in tools { write(tool: tool, to: &writer) }
+                for (position, tool) in tools.enumerated() {
+                    write(tool: tool, decision(position), to: &writer)
+                }
             }
             writer.member("nextCursor", ifPresent: nextCursor)
         }
     }
 
     /// Writes a tool as this revision knows tools.
-    private func write(tool: JSONValue, to writer: inout JSONWriter) {
+    private func write(
+        tool: JSONValue,
+        _ decision: JSONFragment?,
+        to writer: inout JSONWriter
+    ) {
         var dropped: [StaticString] = []
         if !revision.hasToolExecution, tool["execution"] != nil { dropped.append("execution") }
         // Legacy clients validate structured content against an object schema, and fail on any other.
@@ -176,8 +186,16 @@ public struct ResponseBuilder: Sendable {
         {
             dropped.append("outputSchema")
         }
-        guard dropped.isEmpty else { return writer.object(copying: tool, except: dropped) }
-        writer.value(tool)
+        guard let decision else {
+            guard dropped.isEmpty else { return writer.object(copying: tool, except: dropped) }
+            return writer.value(tool)
+        }
+        writer.object(copying: tool, except: dropped + ["_meta"]) { writer in
+            writer.object("_meta") { writer in
+                writer.passingMembers(of: tool["_meta"])
+                writer.member(MetaKey.decision, decision)
+            }
+        }
     }
 
     /// The result of a tool call.

@@ -203,11 +203,11 @@ import Testing
             known: true
         ),
         Row(
-            description: "a tool that is not in the catalogue is in no group",
+            description: "a tool that is not in the catalogue is not decided on",
             subject: subject(["sre"]),
             tool: "other",
             answer: .deny,
-            ground: .noGrant,
+            ground: .resourceUnknown,
             determining: [],
             known: false
         ),
@@ -216,7 +216,7 @@ import Testing
     @Test(arguments: rows)
     func `the decision is`(row: Row) throws {
         let point = try Self.point(row.subject)
-        let facts = PolicyDecisionPoint.Facts(
+        let facts = PolicyFacts(
             time: Timestamp(seconds: 1_795_366_800),
             source: IPAddress("127.0.0.1".utf8),
             definitionPinned: row.pinned
@@ -243,7 +243,7 @@ import Testing
             subjects: [subject],
             servers: [Self.server]
         )
-        let facts = PolicyDecisionPoint.Facts(
+        let facts = PolicyFacts(
             time: Timestamp(seconds: 0),
             source: nil,
             definitionPinned: true

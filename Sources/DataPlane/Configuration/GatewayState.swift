@@ -1,4 +1,5 @@
 import GatewayModel
+import GatewayPolicy
 import Synchronization
 
 /// What every call looks at first: the configuration in force and how long it may be enforced.
@@ -10,6 +11,8 @@ final class GatewayState: Sendable {
         let snapshot: GatewaySnapshot
         let sessions: SessionSeal
         let servers: [ServerName: UpstreamServer]
+        /// What this replica has counted and seen.
+        let memory: PolicyMemory
         /// The lease's end, on the monotonic clock.
         let leaseUntil: MonotonicInstant
         /// When control last confirmed the configuration.
@@ -32,6 +35,7 @@ final class GatewayState: Sendable {
         var confirmedAt = MonotonicInstant(nanoseconds: .min)
     }
 
+    private let memory = PolicyMemory()
     private let contents = Mutex(Contents())
     /// The lease's end again, for those who ask for nothing else.
     private let leaseUntil = Atomic<Int64>(.min)
@@ -50,6 +54,7 @@ final class GatewayState: Sendable {
                     snapshot: snapshot,
                     sessions: sessions,
                     servers: contents.servers,
+                    memory: memory,
                     leaseUntil: contents.leaseUntil,
                     confirmedAt: contents.confirmedAt
                 )
@@ -67,6 +72,7 @@ final class GatewayState: Sendable {
 
     /// A new configuration is in force, with the servers made for it.
     func install(_ snapshot: GatewaySnapshot, servers: [ServerName: UpstreamServer]) {
+        memory.declare(snapshot.decisionPoint.declaredFacts)
         contents.withLock {
             $0.snapshot = snapshot
             $0.servers = servers

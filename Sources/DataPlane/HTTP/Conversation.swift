@@ -283,22 +283,50 @@ struct Conversation {
             }
         }
         let pins = view.snapshot.servers[server.name]?.pins ?? [:]
-        let policyFacts = PolicyDecisionPoint.Facts(
+        var policyFacts = PolicyFacts(
             time: facts.time,
             source: client.address,
             definitionPinned: true
         )
-        let visible = (catalogue?.tools ?? []).filter { tool in
-            pins[tool.name]?.definition == tool.digest
-                && view.snapshot.decisionPoint.mayKnow(
-                    caller.subject,
-                    of: tool.name,
-                    at: server.name,
-                    facts: policyFacts
-                )
+        policyFacts.client = caller.client
+        var visible: [JSONValue] = []
+        // By position: what has to happen before the tool can be used.
+        var cures: [Int: [Decision.Cure]] = [:]
+        for tool in catalogue?.tools ?? [] {
+            guard let pin = pins[tool.name], pin.definition == tool.digest else {
+                continue
+            }
+            let event = PolicyEvent(
+                calling: tool.name,
+                at: server.name,
+                effect: pin.effect,
+                by: caller.subject.id,
+                through: caller.client
+            )
+            policyFacts.rates = view.memory.rates(for: event, at: now)
+            policyFacts.history = view.memory.history(for: event, at: now)
+            switch view.snapshot.decisionPoint.visibility(
+                caller.subject,
+                of: tool.name,
+                at: server.name,
+                facts: policyFacts
+            ) {
+            case .hidden:
+                continue
+            case .curable(let its):
+                cures[visible.count] = its
+            case .visible:
+                break
+            }
+            visible.append(tool.definition)
         }
         await link.record(AuditRecord.access(facts, nil).draft())
-        exchange.answer(status: 200, json: answer.toolsList(visible.map(\.definition)))
+        let body = answer.toolsList(visible) { position in
+            cures[position].map { its in
+                JSONFragment { $0.cures(its) }
+            }
+        }
+        exchange.answer(status: 200, json: body)
     }
 
     private func callTool(

@@ -33,6 +33,10 @@ func enforce(_ decision: Decision) throws(Rejection) -> Permit {
         return Permit(decision)
     case .requireApproval:
         throw Rejection(.approvalRequired, "policy asks for approval", decision: decision)
+    case .stepUp:
+        throw Rejection(.stepUpRequired, "policy asks for step-up", decision: decision)
+    case .rateLimited:
+        throw Rejection(.rateLimited, "a rate is used up", decision: decision)
     case .deny:
         switch decision.ground {
         case .definitionChanged:
@@ -45,6 +49,10 @@ func enforce(_ decision: Decision) throws(Rejection) -> Permit {
             throw Rejection(.subjectInactive, "the subject may not act", decision: decision)
         case .policyError:
             throw Rejection(.denied, "a policy could not be evaluated", decision: decision)
+        case .subjectUnknown:
+            throw Rejection(.denied, "policy knows no such subject", decision: decision)
+        case .resourceUnknown:
+            throw Rejection(.denied, "policy knows no such tool", decision: decision)
         case .noGrant:
             throw Rejection(.denied, "no policy permits this", decision: decision)
         case .policy:

@@ -1,5 +1,6 @@
 import Cryptography
 import GatewayModel
+import GatewayPolicy
 import JSON
 import MCPProtocol
 
@@ -13,6 +14,8 @@ struct ToolCatalogue: Sendable {
         let digest: SHA256.Digest
         /// Which arguments are mirrored into headers (2026-07-28).
         let mirrored: ToolHeaderSchema
+        /// Its arguments as policies see them.
+        let input: ToolInputSchema
     }
 
     /// In the server's order.
@@ -54,7 +57,8 @@ struct ToolCatalogue: Sendable {
                         name: ToolName(name),
                         definition: definition,
                         digest: SHA256.digest(of: definition.canonicalBytes()),
-                        mirrored: mirrored
+                        mirrored: mirrored,
+                        input: ToolInputSchema(definition["inputSchema"])
                     )
                 )
             }

@@ -1,0 +1,233 @@
+public import Cedar
+public import GatewayModel
+public import JSON
+
+/// Turns what Cedar answers into what happens (policy.md §3.5).
+///
+/// Pure. Four rules. Only Cedar allows: a request goes on if and only if Cedar says so on the facts as they are. A guard is
+/// a forbid with a cure, which its annotation names and its condition requires. Where every determining forbid has a
+/// cure, the request is asked once more as if they had worked, and only if that is allowed is the answer to wait, to step
+/// up, or to come back; a wrong annotation can at worst ask for an approval that is of no use. When the cure has worked
+/// everything is asked again from the beginning.
+///
+/// Whatever fails to evaluate closes the gateway (§3.10): Cedar would skip the policy, and a forbid that is skipped is
+/// a door left open.
+public struct OutcomeLayer: Sendable {
+    let release: PolicyRelease
+    private let entities: EntitySnapshot
+    private let authorizer: Authorizer
+
+    /// How long to wait when nothing but calls in flight is in the way, in milliseconds: nobody knows when they end.
+    static let inFlightRetryMilliseconds: Int64 = 1000
+
+    /// A question to policy.
+    public struct Question: Sendable {
+        /// Who.
+        public var principal: EntityUID
+        /// Does what.
+        public var action: EntityUID
+        /// To what.
+        public var resource: EntityUID
+        /// What the context holds besides `system` and `facts`: `input`, or `direction` and `server`.
+        public var particulars: [Text: Value]
+
+        /// A question.
+        public init(
+            principal: EntityUID,
+            action: EntityUID,
+            resource: EntityUID,
+            particulars: [Text: Value] = [:]
+        ) {
+            self.principal = principal
+            self.action = action
+            self.resource = resource
+            self.particulars = particulars
+        }
+    }
+
+    /// Whether somebody may know of something.
+    public enum Visibility: Hashable, Sendable {
+        /// Every use is refused, whatever the arguments.
+        case hidden
+        /// Some use may be allowed once these have worked.
+        case curable([GatewayModel.Decision.Cure])
+        /// Some use may be allowed.
+        case visible
+    }
+
+    /// Binds a release to entities.
+    public init(release: PolicyRelease, entities: EntitySnapshot) {
+        self.release = release
+        self.entities = entities
+        authorizer = Authorizer(policies: release.compiled, entities: entities)
+    }
+
+    /// Decides one question.
+    public func decide(_ question: Question, facts: PolicyFacts) -> GatewayModel.Decision {
+        guard entities.contains(question.principal) else {
+            return decision(.deny, .subjectUnknown, [])
+        }
+        guard entities.contains(question.resource) else {
+            return decision(.deny, .resourceUnknown, [])
+        }
+        let response = ask(question, facts)
+        guard response.errors.isEmpty else {
+            return decision(.deny, .policyError, response.errors.map(\.policy))
+        }
+        guard response.decision == .deny else {
+            let duties = response.determining.flatMap { release.rules[$0]?.duties ?? [] }
+            return decision(.permit, .policy, response.determining, duties: duties)
+        }
+        guard !response.determining.isEmpty else {
+            return decision(.deny, .noGrant, [])
+        }
+        guard let cures = cures(of: response.determining) else {
+            return decision(.deny, .policy, response.determining)
+        }
+        let cured = ask(question, facts.cured(by: cures))
+        guard cured.errors.isEmpty else {
+            let culprits = response.determining + cured.errors.map(\.policy)
+            return decision(.deny, .policyError, culprits)
+        }
+        guard cured.decision == .allow else {
+            return decision(.deny, .policy, response.determining + cured.determining)
+        }
+        let answer = Self.strongest(of: cures)
+        return decision(
+            answer,
+            .policy,
+            response.determining,
+            cures: cures,
+            retryAfterMilliseconds: answer == .rateLimited
+                ? retryAfterMilliseconds(question, facts, cures) : nil
+        )
+    }
+
+    /// Whether `question` could be allowed with some `input`; the question has none.
+    ///
+    /// A policy that cannot be evaluated for want of it might go either way: a permit might permit, a forbid might not
+    /// forbid. (Sound as long as no policy asks `context has input`; the lint refuses that.)
+    public func visibility(of question: Question, facts: PolicyFacts) -> Visibility {
+        guard entities.contains(question.principal), entities.contains(question.resource) else {
+            return .hidden
+        }
+        let response = ask(question, facts)
+        guard response.decision == .deny, !response.determining.isEmpty else {
+            return mayBePermitted(response) ? .visible : .hidden
+        }
+        guard let cures = cures(of: response.determining),
+            mayBePermitted(ask(question, facts.cured(by: cures)))
+        else {
+            return .hidden
+        }
+        return .curable(Array(Set(cures)).sorted())
+    }
+
+    private func mayBePermitted(_ response: Response) -> Bool {
+        switch response.decision {
+        case .allow: true
+        case .deny:
+            response.determining.isEmpty
+                && response.errors.contains { release.rules[$0.policy]?.permits == true }
+        }
+    }
+
+    // MARK: - Cures
+
+    /// The cures of forbids, if each of them has one.
+    private func cures(of forbids: [PolicyID]) -> [GatewayModel.Decision.Cure]? {
+        var cures: [GatewayModel.Decision.Cure] = []
+        for forbid in forbids {
+            guard let its = release.rules[forbid]?.cures, !its.isEmpty else { return nil }
+            cures += its
+        }
+        return cures
+    }
+
+    /// What has to happen that only other people can do comes first, then what the subject can, then what time does.
+    private static func strongest(
+        of cures: [GatewayModel.Decision.Cure]
+    ) -> GatewayModel.Decision.Answer {
+        var answer = GatewayModel.Decision.Answer.rateLimited
+        for cure in cures {
+            switch cure {
+            case .approval: return .requireApproval
+            case .stepUp: answer = .stepUp
+            case .limit: break
+            }
+        }
+        return answer
+    }
+
+    /// When the counters will have fallen far enough, if nothing else happens.
+    ///
+    /// The bound stands in a condition, not in the counter: the policies are asked at the counts to come, by bisection.
+    private func retryAfterMilliseconds(
+        _ question: Question,
+        _ facts: PolicyFacts,
+        _ cures: [GatewayModel.Decision.Cure]
+    ) -> Int64 {
+        var times: Set<Int64> = []
+        for case .limit(let counter) in cures {
+            for fall in facts.rates[counter]?.falls ?? [] { times.insert(fall.afterMilliseconds) }
+        }
+        let steps = times.sorted()
+        let isAllowed = { (time: Int64) in
+            var later = facts
+            for (name, reading) in later.rates {
+                let fallen = reading.falls.last { $0.afterMilliseconds <= time }
+                later.rates[name] = RateReading(count: fallen?.count ?? reading.count)
+            }
+            return ask(question, later).decision == .allow
+        }
+        var (low, high) = (0, steps.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if isAllowed(steps[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low < steps.count ? steps[low] : Self.inFlightRetryMilliseconds
+    }
+
+    // MARK: - Cedar
+
+    private func ask(_ question: Question, _ facts: PolicyFacts) -> Response {
+        let client = client(facts.client)
+        let request = Request(
+            principal: question.principal,
+            action: question.action,
+            resource: question.resource
+        ) { context in
+            for (name, value) in question.particulars where name != "system" && name != "facts" {
+                context.add(name, value)
+            }
+            facts.write(to: &context, release.facts, client: client)
+        }
+        return authorizer.decide(request)
+    }
+
+    /// A client that nobody has registered has no name that policies could trust.
+    private func client(_ name: Text?) -> EntityUID {
+        guard let name else { return MCPEntities.unregisteredClient }
+        let uid = MCPEntities.client(name)
+        return entities.contains(uid) ? uid : MCPEntities.unregisteredClient
+    }
+
+    func decision(
+        _ answer: GatewayModel.Decision.Answer,
+        _ ground: GatewayModel.Decision.Ground,
+        _ determining: [PolicyID],
+        cures: [GatewayModel.Decision.Cure] = [],
+        duties: [GatewayModel.Decision.Duty] = [],
+        retryAfterMilliseconds: Int64? = nil
+    ) -> GatewayModel.Decision {
+        GatewayModel.Decision(
+            answer: answer,
+            ground: ground,
+            determining: determining.map { release.rules[$0]?.name ?? $0.text },
+            release: release.number,
+            cures: cures,
+            duties: duties,
+            retryAfterMilliseconds: retryAfterMilliseconds
+        )
+    }
+}
