@@ -1,0 +1,131 @@
+import Cedar
+import GatewayModel
+import GatewayPolicy
+import JSON
+import Testing
+
+@Suite struct SchemaGenerationTests {
+    /// What differs between two resolved schemas, by name.
+    static func differences(_ left: Schema, _ right: Schema) -> [String] {
+        var names: [String] = []
+        for type in Set(left.entityTypes.keys).union(right.entityTypes.keys)
+        where left.entityTypes[type] != right.entityTypes[type] {
+            names.append("entity \(type)")
+        }
+        for action in Set(left.actions.keys).union(right.actions.keys)
+        where left.actions[action] != right.actions[action] {
+            names.append("action \(action.type)::\(action.id)")
+        }
+        return names.sorted()
+    }
+
+    @Test func `the schema of the worked model is generated from its tools`() throws {
+        guard let text = try SharedPolicyData.text("mcp-model/mcp.cedarschema") else { return }
+        func tool(
+            _ name: ToolName,
+            _ effect: ToolEffect,
+            _ required: [String],
+            _ optional: [String: String]
+        )
+            throws -> SchemaGenerator.Tool
+        {
+            let properties =
+                required.map { #""\#($0)":{"type":"string"}"# }
+                + optional.map { #""\#($0)":{"type":"\#($1)"}"# }
+            return .init(
+                name: name,
+                effect: effect,
+                input: try ToolSchemaTests.input(
+                    properties.joined(separator: ","),
+                    required: required.map { "\"\($0)\"" }.joined(separator: ",")
+                )
+            )
+        }
+        let result = try ToolSchemaTests.schema([
+            .init(
+                name: "s3",
+                tools: [
+                    try tool("put_object", .write, ["bucket", "key", "body"], ["acl": "string"])
+                ]
+            ),
+            .init(name: "crm", tools: [try tool("find", .read, ["query"], ["limit": "integer"])]),
+            .init(
+                name: "k8s",
+                tools: [
+                    try tool(
+                        "delete_pod",
+                        .destructive,
+                        ["namespace", "name"],
+                        ["grace": "integer"]
+                    ),
+                    try tool("apply", .clusterAdmin, ["manifest"], ["namespace": "string"]),
+                    try tool("get_pods", .read, [], ["namespace": "string"]),
+                ]
+            ),
+        ])
+        #expect(result.report.isEmpty)
+        let generated = try Schema(parsing: result.schema.string)
+        #expect(Self.differences(generated, try Schema(parsing: text.string)) == [])
+    }
+
+    @Test func `whatever a server lists, the schema can be read`() throws {
+        let hostile = try ToolSchemaTests.input(
+            #""a b":{"type":"string"},"if":{"type":"number"},"\u202e":{"enum":["x\"y","\n"]},"é":{"type":"array","items":{"type":"object","properties":{"":{"type":"boolean"}}}}"#
+        )
+        let result = try ToolSchemaTests.schema([
+            .init(
+                name: "1st",
+                tools: [
+                    .init(name: "x\"; }", effect: .read, input: hostile),
+                    .init(name: "\\", effect: .read, input: .empty),
+                    .init(name: "é", effect: .write, input: hostile),
+                ]
+            )
+        ])
+        let schema = try Schema(parsing: result.schema.string)
+        #expect(schema.actions[EntityUID(type: "MCP::Action", id: "1st/x\"; }")] != nil)
+        #expect(
+            schema.actions[EntityUID(type: "MCP::Action", id: "1st/é")]?.context.attributes["input"]
+                != nil
+        )
+    }
+
+    @Test func `the published generator's golden schemas are written alike`() throws {
+        guard let bytes = try SharedPolicyData.bytes("cedar/mcp-schema-generator.ndjson.gz") else {
+            return
+        }
+        var (count, agreeing) = (0, 0)
+        for line in bytes.split(separator: UInt8(ascii: "\n")) {
+            let record = try SharedPolicyData.json(Array(line))
+            let name = try #require(record["name"]?.string)
+            let stub = try #require(record["stub"]?.string)
+            for (key, golden) in try #require(record["expectedSchemas"]).members {
+                let file = key.text.string
+                // A set lists the goldens of its neighbours too; each is compared under its own name.
+                guard name.string.split(separator: "/").last.map({ file.hasPrefix($0) }) == true,
+                    name != "simple/tool"
+                        || ["default", "encode", "flat", "include", "keep", "objects_as"]
+                            .contains(where: { file.contains($0) }),
+                    name != "dedup/dedup_leaf_record" || file == "dedup_leaf_record.cedarschema"
+                else { continue }
+                var options = CompatibilitySchemaGenerator.Options()
+                options.flattensNamespaces = file.contains("flat")
+                options.encodesNumbersAsDecimals = file.contains("decimal")
+                options.includesOutputs = file.contains("output")
+                options.encodesObjectsAsRecords = file.contains("objects_as_records")
+                options.declaresEqualTypesOnce = name.string.hasPrefix("dedup")
+                count += 1
+                let generator = try CompatibilitySchemaGenerator(stub: stub, options: options)
+                let generated = try generator.generate(try #require(record["tools"]))
+                let differences = Self.differences(
+                    try Schema(parsing: generated.string),
+                    try Schema(parsing: try #require(golden.string).string)
+                )
+                #expect(differences == [], "\(file)")
+                if differences.isEmpty { agreeing += 1 }
+            }
+        }
+        #expect(count >= 22)
+        SharedPolicyData.note("\(agreeing) of \(count) golden schemas of 16 sets agree")
+    }
+}
