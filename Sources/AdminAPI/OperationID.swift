@@ -269,7 +269,9 @@ extension OperationID {
                     .init(name: "tool", form: .free(1...128), summary: "Only about this tool."),
                     .init(
                         name: "answer",
-                        form: .choice(["permit", "deny", "requireApproval"]),
+                        form: .choice([
+                            "permit", "deny", "requireApproval", "stepUp", "rateLimited",
+                        ]),
                         summary: "Only with this decision."
                     ),
                     .init(name: "from", form: .time, summary: "Not earlier, by the record's time."),
