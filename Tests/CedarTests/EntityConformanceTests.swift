@@ -184,6 +184,83 @@ import Testing
         #expect(found == expected)
     }
 
+    // MARK: What has no effect
+
+    @Test(
+        arguments: [
+            ("x\u{202e}", "uid", "bidirectional_control"), ("p\u{0430}y", "uid", "mixed_scripts"),
+            ("\u{043e}\u{043f}", nil, nil), ("a b \u{0430}", nil, nil), ("東京Tower", nil, nil),
+        ] as [(String, String?, String?)]
+    )
+    func `a name that people would misread is not published`(
+        id: String,
+        place: String?,
+        code: String?
+    ) throws {
+        let schema = try Schema(parsing: Self.schema)
+        let json = try JSONDocument(parsing: entity("", "M", id)).root
+        _ = try Entity.list(cedarJSON: json, schema: schema)
+        do throws(ConformanceFailure) {
+            _ = try Entity.list(cedarJSON: json, schema: schema, rules: .publishing)
+            #expect(code == nil)
+        } catch {
+            #expect(error.violations.map(\.code.rawValue) == [code])
+            #expect(error.violations.map(\.path) == [Text("/0/\(place ?? "")")])
+        }
+    }
+
+    @Test(arguments: [
+        (#"[{"uid": {"type": "M", "id": "x", "id": "y"}}]"#, JSONError.Code.duplicateKey),
+        (#"[{"uid": {"type": "U", "id": "x"}, "attrs": {"s": "a", "s": "b"}}]"#, .duplicateKey),
+        (String(repeating: "[", count: 100_000), .tooDeep),
+        (String(repeating: " ", count: 17 << 20), .tooManyBytes),
+        ("[" + String(repeating: "1,", count: 1 << 20) + "1]", .tooManyValues),
+    ])
+    func `entities that are no bounded JSON are not looked at`(
+        text: String,
+        code: JSONError.Code
+    ) {
+        let error = #expect(throws: JSONError.self) { try JSONDocument(parsing: text) }
+        #expect(error?.code == code)
+    }
+
+    @Test func `entities that are no hierarchy are refused by name`() throws {
+        let schema = try Schema(parsing: "entity E in E { n?: Long };")
+        func entity(_ id: String, _ parent: String, _ attributes: String = "{}") -> String {
+            #"{"uid": {"type": "E", "id": "\#(id)"}, "attrs": \#(attributes), "#
+                + #""parents": [{"type": "E", "id": "\#(parent)"}]}"#
+        }
+        func snapshot(_ entities: String...) throws {
+            let json = try JSONDocument(parsing: "[\(entities.joined(separator: ","))]").root
+            _ = try EntitySnapshot(entities: try Entity.list(cedarJSON: json, schema: schema))
+        }
+        let a = EntityUID(type: "E", id: "a")
+        #expect(throws: EntitySnapshotError.cycle(a)) {
+            try snapshot(entity("a", "b"), entity("b", "c"), entity("c", "a"))
+        }
+        #expect(throws: EntitySnapshotError.duplicate(a)) {
+            try snapshot(entity("a", "b"), entity("a", "b", #"{"n": 1}"#))
+        }
+        try snapshot(entity("a", "b"), entity("a", "b"))
+    }
+
+    @Test func `the list of violations is bounded`() throws {
+        let schema = try Schema(parsing: "entity E;")
+        let entities = (0..<5_000).map { Entity(uid: EntityUID(type: "F", id: Text("\($0)"))) }
+        #expect(schema.violations(of: entities).count == ConformanceFailure.violationsMax)
+    }
+
+    @Test func `a violation says what was expected and never a value`() throws {
+        let schema = try Schema(parsing: Self.schema)
+        let json = try JSONDocument(parsing: entity(#""attrs": {"n": "secret"}"#)).root
+        let failure = #expect(throws: ConformanceFailure.self) {
+            try Entity.list(cedarJSON: json, schema: schema)
+        }
+        #expect(
+            failure?.description == #""/0/attrs/n": type mismatch "String", expected Long"#
+        )
+    }
+
     // MARK: Published cases
 
     @Test func `every published entity and request is judged as published`() throws {

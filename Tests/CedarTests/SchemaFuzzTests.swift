@@ -112,6 +112,40 @@ import Testing
                 document.flatMap { try? Schema(json: $0) } == nil ? "refused" : "accepted"
             )
         }
+        try compare(lines, ours, python, "schemas")
+    }
+
+    @Test func `random entities are accepted as by an independent engine`() throws {
+        guard let python = ProcessInfo.processInfo.environment["OSTIARY_CEDARPY"] else {
+            SharedData.note("skipped 1 differential run: OSTIARY_CEDARPY is not set")
+            return
+        }
+        let schema = try Schema(parsing: EntityGenerator.schema)
+        var generator = EntityGenerator(seed: Self.seed &+ 3_000_000)
+        var lines: [[UInt8]] = []
+        var ours: [String] = []
+        for _ in 0..<Self.cases {
+            let text = generator.entities()
+            lines.append(
+                JSONFragment(object: { writer in
+                    writer.member("schema", EntityGenerator.schema)
+                    writer.member("entities", text)
+                }).bytes
+            )
+            let json = try JSONDocument(parsing: text).root
+            let list = try? Entity.list(cedarJSON: json, schema: schema)
+            let isRead = list.map { (try? EntitySnapshot(entities: $0)) != nil } ?? false
+            ours.append(isRead ? "accepted" : "refused")
+        }
+        try compare(lines, ours, python, "entities")
+    }
+
+    private func compare(
+        _ lines: [[UInt8]],
+        _ ours: [String],
+        _ python: String,
+        _ name: String
+    ) throws {
         let theirs = try ask(python, lines)
         try #require(theirs.count == lines.count)
         var differences = 0
@@ -123,7 +157,7 @@ import Testing
             }
         }
         SharedData.note(
-            "schemas beside an independent engine, seed \(Self.seed): \(lines.count) cases, "
+            "\(name) beside an independent engine, seed \(Self.seed): \(lines.count) cases, "
                 + "\(ours.count { $0 == "accepted" }) accepted, \(differences) differ"
         )
         #expect(differences == 0)
@@ -153,6 +187,8 @@ import Testing
             try:
                 if "text" in case:
                     cedarpy.Schema.from_str(case["text"])
+                elif "entities" in case:
+                    cedarpy.Entities.from_json_str(case["entities"], case["schema"])
                 else:
                     cedarpy.Schema.from_json_str(case["json"])
                 print("accepted")
@@ -278,5 +314,102 @@ private struct SchemaGenerator {
         ]
         let (old, new) = (pick(words), pick(words))
         return json.replacingOccurrences(of: old, with: new)
+    }
+}
+
+/// Writes random entities for one schema, mostly as it says.
+private struct EntityGenerator {
+    static let schema = """
+        entity M; entity N in [M]; entity En enum ["a", "b"];
+        entity U in [N] = {
+          s?: String, n?: Long, b?: Bool, m?: M, ip?: ipaddr, d?: decimal, dt?: datetime,
+          du?: duration, ss?: Set<String>, sm?: Set<M>, r?: {k: String, o?: M}, e?: En,
+          act?: Action, "a b"?: Set<{i?: ipaddr}>
+        } tags ipaddr;
+        action any; action read in any; action view in read;
+        """
+
+    private var random: SplitMix
+
+    init(seed: UInt64) {
+        random = SplitMix(seed: seed)
+    }
+
+    private mutating func pick<T>(_ options: [T]) -> T { options[random.next(options.count)] }
+
+    mutating func entities() -> String {
+        "[" + (0...random.next(2)).map { _ in entity() }.joined(separator: ", ") + "]"
+    }
+
+    private mutating func entity() -> String {
+        let type = pick(["U", "U", "U", "U", "N", "M", "En", "Action"])
+        let name = uid(
+            type,
+            pick(type == "En" ? ["a", "b"] : type == "Action" ? ["any"] : ["x", "y"])
+        )
+        var attributes: [String: String] = [:]
+        for _ in 0..<(type == "U" ? random.next(3) : random.next(8) / 7) {
+            let key = pick([
+                "s", "n", "b", "m", "ip", "d", "dt", "du", "ss", "sm", "r", "e", "act", "a b",
+            ])
+            attributes[key] = random.next(12) == 0 ? value() : value(of: name)
+        }
+        if random.next(40) == 0 { attributes["zz"] = value() }
+        let members = attributes.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \($0.value)" }
+        var parents: [String] = []
+        if type == "U" || type == "N", random.next(3) == 0 {
+            parents.append(uid(random.next(12) == 0 ? pick(["U", "En", "Z"]) : "M", "p"))
+        }
+        var text = "{\"uid\": \(name), \"attrs\": {\(members.joined(separator: ", "))}, "
+        text += "\"parents\": [\(parents.joined(separator: ", "))]"
+        if type == "U" ? random.next(4) == 0 : random.next(40) == 0 {
+            text += ", \"tags\": {\"t\": \(random.next(10) == 0 ? value() : value(of: "ip"))}"
+        }
+        return text + "}"
+    }
+
+    private mutating func uid(_ type: String, _ id: String) -> String {
+        let plain = "{\"type\": \"\(type)\", \"id\": \"\(id)\"}"
+        return random.next(4) == 0 ? "{\"__entity\": \(plain)}" : plain
+    }
+
+    private mutating func call(_ function: String, _ text: String) -> String {
+        switch random.next(4) {
+        case 0: "{\"__extn\": {\"fn\": \"\(function)\", \"arg\": \"\(text)\"}}"
+        case 1: "{\"fn\": \"\(function)\", \"arg\": \"\(text)\"}"
+        case 2: "{\"fn\": \"\(function)\", \"args\": [\"\(text)\"]}"
+        default: "\"\(text)\""
+        }
+    }
+
+    private mutating func value(of attribute: String) -> String {
+        switch attribute {
+        case "s": "\"x\""
+        case "n": pick(["1", "-9223372036854775808", "9223372036854775808", "1.0"])
+        case "b": "true"
+        case "m": uid("M", "x")
+        case "ip": call("ip", pick(["1.2.3.4", "::1/64", "1.2.3.4/33"]))
+        case "d": call("decimal", pick(["1.5", "-0.0001", "1.23456"]))
+        case "dt": call("datetime", pick(["2024-01-01", "2024-02-30"]))
+        case "du": call("duration", pick(["1h", "-1d2h", "1h1d"]))
+        case "ss": pick(["[]", "[\"a\", \"a\"]", "[\"a\", 1]"])
+        case "sm": "[\(uid("M", "x")), \(uid("M", "y"))]"
+        case "r": pick(["{\"k\": \"x\"}", "{\"k\": \"x\", \"o\": \(uid("M", "x"))}", "{}"])
+        case "e": uid("En", pick(["a", "b", "b", "c"]))
+        case "act": uid("Action", pick(["any", "view", "nope"]))
+        default: "[{\"i\": \(call("ip", "::1"))}, {}]"
+        }
+    }
+
+    private mutating func value() -> String {
+        switch random.next(10) {
+        case 0: "null"
+        case 1: "1.5"
+        case 2: "\"M::\\\"x\\\"\""
+        case 3: "{\"__expr\": \"1\"}"
+        case 4: "{\"__entity\": {\"type\": \"a b\", \"id\": \"x\"}}"
+        case 5: "{\"fn\": \"isIpv4\", \"arg\": \"::1\"}"
+        default: value(of: pick(["s", "n", "b", "m", "ip", "d", "dt", "du", "ss", "r", "e"]))
+        }
     }
 }

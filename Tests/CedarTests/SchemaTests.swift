@@ -1,4 +1,5 @@
 import Cedar
+import Foundation
 import JSON
 import Testing
 
@@ -85,7 +86,7 @@ import Testing
     @Test(arguments: [
         "", " // nothing", "entity E, F in [E, F] {} tags Set<Set<{x?: Long}>>;",
         "entity E in [];", "entity E = {a: Long,};", "entity E {__cedar: Long, \"if\": Long};",
-        "entity E {a: Long, a: String};", "entity E enum [\"a\", \"a\"];",
+        "entity E {a: Missing, a: String};", "entity E enum [\"a\", \"a\"];",
         "entity Long; entity Set {a: Set, b: Set<Set>}; entity enum, type, tags, entity;",
         "entity tags tags Long;", "type E = Long; entity E;", "type EntityOrCommon = Long;",
         "type a = ipaddr; entity ipaddr {x: a};", "type ipaddr = Long;",
@@ -394,7 +395,7 @@ import Testing
         ("entity E; // \u{202e}", "1:14 bidirectional_control"),
         ("entity E {\"a\u{2066}\": Long};", "1:11 bidirectional_control"),
         ("entity E {\"\\u{202e}\": Long};", "1:11 bidirectional_control"),
-        ("@a(\"\\u{200f}\") entity E;", "1:18 bidirectional_control"),
+        ("@a(\"\\u{200f}\") entity E;", "1:23 bidirectional_control"),
         ("entity E; // x\rentity F;", "1:15 bare_carriage_return"),
         ("action \"p\u{0430}y\";", "1:8 mixed_scripts"),
         ("entity E enum [\"\u{03bf}k\"];", "1:8 mixed_scripts"),
@@ -455,5 +456,18 @@ import Testing
             #expect(error.diagnostics.first?.code.rawValue == code)
             #expect(error.diagnostics.count <= SchemaLimits.findingsMax + 1)
         }
+    }
+
+    @Test func `every code is documented`() throws {
+        let checkout = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().deletingLastPathComponent()
+        let text = try String(
+            contentsOf: checkout.appendingPathComponent("docs/reference/schemas.md"),
+            encoding: .utf8
+        )
+        let codes =
+            SchemaDiagnostic.Code.allCases.map(\.rawValue)
+            + ConformanceViolation.Code.allCases.map(\.rawValue)
+        for code in codes { #expect(text.contains("`\(code)`"), "\(code)") }
     }
 }

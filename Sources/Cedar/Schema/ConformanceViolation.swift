@@ -47,6 +47,8 @@ public struct ConformanceViolation: Hashable, Sendable {
         case integerTooLarge = "integer_too_large"
         /// Nested deeper than the limit.
         case tooDeep = "too_deep"
+        /// No record where one is needed.
+        case notARecord = "not_a_record"
         /// An entity reference without type or id, or with a type that is no path of names.
         case invalidEntity = "invalid_entity"
         /// An extension value that does not exist or is malformed.
@@ -54,6 +56,8 @@ public struct ConformanceViolation: Hashable, Sendable {
         /// An entity without `uid`, `attrs` or `parents`, a list of entities that is none, a context
         /// that is no record.
         case invalidStructure = "invalid_structure"
+        /// An action that is in something else than actions.
+        case invalidActionParent = "invalid_action_parent"
 
         // Legal in the language, refused by ``SourceRules/publishing``.
 

@@ -21,6 +21,11 @@ struct SchemaResolver {
     }
 
     private var states: [Place: State] = [:]
+    /// How many more names may be compared in search of what was meant.
+    ///
+    /// A schema of thousands of types with a thousand mistakes would cost minutes otherwise; the
+    /// mistakes are still listed.
+    private var comparisonsLeft = 200_000
     /// How many common types, sets and records are being looked into.
     private var nesting = 0
 
@@ -91,15 +96,17 @@ struct SchemaResolver {
         in namespace: Text,
         _ kinds: SchemaNames.Kinds
     ) {
-        findings.report(
-            .unknownType,
-            name.span,
-            name: name.text,
-            suggestion: Suggestion.nearest(
-                to: name.text,
-                among: names.suggestions(in: namespace, kinds)
-            )
-        )
+        var suggestion: Text?
+        if mayCompare(names.commonTypes.count + names.entityTypes.count) {
+            let candidates = names.suggestions(in: namespace, kinds)
+            suggestion = Suggestion.nearest(to: name.text, among: candidates)
+        }
+        findings.report(.unknownType, name.span, name: name.text, suggestion: suggestion)
+    }
+
+    private mutating func mayCompare(_ count: Int) -> Bool {
+        comparisonsLeft -= count
+        return comparisonsLeft >= 0
     }
 
     /// The whole names of entity types that principals, resources and parents may have.
@@ -217,7 +224,8 @@ struct SchemaResolver {
         var record = SchemaRecord()
         var resolved = Resolved(type: .record(record))
         var isComplete = true
-        for attribute in attributes {
+        // What a repeated attribute overrides is not looked at, as in other engines.
+        for attribute in SchemaSyntax.effective(attributes) {
             guard let type = descend(attribute.type, in: namespace) else {
                 isComplete = false
                 continue
@@ -297,12 +305,16 @@ struct SchemaResolver {
             if let uid = uids.first(where: { names.actions[$0] != nil }) {
                 action.memberOf.insert(uid)
             } else {
-                let ids = names.actions.keys.filter { candidates.contains($0.type) }.map(\.id)
+                var suggestion: Text?
+                if mayCompare(names.actions.count) {
+                    let ids = names.actions.keys.filter { candidates.contains($0.type) }.map(\.id)
+                    suggestion = Suggestion.nearest(to: parent.id, among: ids)
+                }
                 findings.report(
                     .unknownAction,
                     parent.span,
                     name: parent.id,
-                    suggestion: Suggestion.nearest(to: parent.id, among: ids)
+                    suggestion: suggestion
                 )
             }
         }
