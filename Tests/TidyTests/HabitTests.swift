@@ -69,11 +69,20 @@ import Testing
         }
     }
 
-    @Test func `every ADR has a status`() throws {
-        for file in try SourceTree().files(below: "docs/adr", withExtension: "md")
-        where !file.path.hasSuffix("README.md") {
+    @Test func `every ADR has a status and a number of its own`() throws {
+        let records = try SourceTree().files(below: "docs/adr", withExtension: "md")
+            .filter { !$0.path.hasSuffix("README.md") }
+        var taken: [Substring: String] = [:]
+        for file in records {
             let status = file.lines.contains { $0.hasPrefix("Status: ") }
             #expect(status, "\(file.path) has no line that starts with 'Status: '")
+            let number = (file.path.split(separator: "/").last ?? "").prefix(4)
+            #expect(
+                file.lines.first?.hasPrefix("# \(number) ") == true,
+                "\(file.path) has another number in its title"
+            )
+            let other = taken.updateValue(file.path, forKey: number)
+            #expect(other == nil, "\(file.path) has the number of \(other ?? "")")
         }
     }
 

@@ -1,6 +1,6 @@
 import JSON
 
-/// Groups the actions of a schema by what a policy can tell apart (ADR 0005).
+/// Groups the actions of a schema by what a policy can tell apart (ADR 0008).
 ///
 /// A verdict depends on the types of principal and resource, on what the context paths that the
 /// policy reads come to, and on how the action lies to the actions that the policy mentions. Actions
