@@ -108,6 +108,14 @@ def test_a_revoked_release_of_policy_is_felt_by_the_next_call(fresh, admin):
     wait_for(allowed, "the old release")
 
 
+def test_requests_are_measured_by_route_and_never_by_what_a_caller_invents(fresh, admin):
+    for path in ("/v1/namespaces/demo", "/v1/namespaces/invented", "/v1/invented"):
+        fresh.api("GET", path, None, admin)
+    metrics = "\n".join(fresh.metrics(fresh.control_admin))
+    assert 'http_route="/v1/namespaces/{namespace}"' in metrics and 'http_route="_OTHER"' in metrics
+    assert "invented" not in metrics
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -168,6 +176,7 @@ def test_with_a_certificate_rest_speaks_tls_and_nothing_else(fresh, admin, tmp_p
         OSTIARY_API_PORT_FILE=str(port_file),
         OSTIARY_LINK_LISTEN="127.0.0.1:0",
         OSTIARY_ENROLMENT_LISTEN="127.0.0.1:0",
+        OSTIARY_ADMIN_LISTEN="127.0.0.1:0",
     )
     try:
         wait_for(lambda: port_file.exists() and port_file.read_text().strip() == str(port), "REST in TLS")

@@ -1,5 +1,6 @@
 import AdminAPI
 import ControlStore
+import CoreMetrics
 import Cryptography
 import GatewayModel
 import HTTPTypes
@@ -8,6 +9,7 @@ import JSON
 import Logging
 import NIOCore
 import Postgres
+import ServiceRuntime
 
 /// One request of the REST interface, from its head to its answer.
 ///
@@ -32,11 +34,13 @@ struct RESTService: Sendable {
     /// Answers one request of Hummingbird's, whose writer lives where Hummingbird calls.
     @concurrent
     func respond(to request: Request, _ writer: consuming ResponseWriter) async throws {
+        let began = SystemClock.monotonic()
         let id = Text("req_\(Base64.encode(SecureRandom.bytes(15), .url))")
         var fields = HTTPFields()
         fields[.requestID] = id.string
         fields[.cacheControl] = "no-store"
         var isUnread = false
+        var errorType: String?
         let answer: RESTAnswer
         do {
             answer = try await self.answer(to: request, id: id)
@@ -45,6 +49,7 @@ struct RESTService: Sendable {
             let problem = Problem(refusing: error)
             log(problem, error, request, id)
             isUnread = problem.type == .bodyTooLarge
+            errorType = problem.type.rawValue
             let path = request.head.path ?? ""
             let instance = Text(path.prefix { $0 != "?" })
             answer = RESTAnswer(
@@ -59,6 +64,7 @@ struct RESTService: Sendable {
             default: break
             }
         }
+        count(request, answer.status, errorType, since: began)
         fields[.eTag] = answer.etag?.string
         fields[.location] = answer.location?.string
         if isUnread { fields[.connection] = "close" }
@@ -279,7 +285,28 @@ struct RESTService: Sendable {
         return document.root
     }
 
-    // MARK: - Logging
+    // MARK: - Telemetry
+
+    /// Routes are those of the table, so that what a caller invents makes no series.
+    private func count(
+        _ request: Request,
+        _ status: Int,
+        _ errorType: String?,
+        since began: MonotonicInstant
+    ) {
+        let path = (request.head.path ?? "").prefix { $0 != "?" }
+        var (method, route) = ("_OTHER", "_OTHER")
+        if case .found(let operation, _) = routes.match(request.method.rawValue, String(path)) {
+            (method, route) = (operation.method.rawValue, operation.template)
+        }
+        var dimensions = [
+            ("http.request.method", method), ("http.route", route),
+            ("http.response.status_code", "\(status)"),
+        ]
+        if let errorType { dimensions.append(("error.type", errorType)) }
+        Timer(label: "http.server.request.duration", dimensions: dimensions)
+            .recordNanoseconds(SystemClock.monotonic().nanoseconds - began.nanoseconds)
+    }
 
     private func log(_ problem: Problem, _ error: any Error, _ request: Request, _ id: Text) {
         let metadata: Logger.Metadata = [

@@ -80,6 +80,12 @@ public enum MetricCatalogue {
         .init("ostiary.upstream.waiting", .gauge, "{request}", "Requests that wait for one."),
         // Control.
         .init("ostiary.link.sessions", .gauge, "{session}", "Proxies that are connected."),
+        .init(
+            "http.server.request.duration",
+            .histogram,
+            "s",
+            "How long a request of the REST interface took, from its head to its answer."
+        ),
         .init("ostiary.ingest.duration", .histogram, "s", "How long a commit of records took."),
         .init("ostiary.ingest.records", .counter, "{record}", "Records that were looked at."),
         .init("ostiary.ingest.waiting", .gauge, "{batch}", "Batches that wait for their commit."),
