@@ -43,8 +43,10 @@ struct GuardedClient: Sendable {
 
     /// The longest document, in bytes.
     static let bytesMax = 262_144
-    /// How long one document may take, from the first packet to the last byte.
+    /// How long one document may take, from the look-up of the name to the last byte.
     static let timeout: Duration = .seconds(5)
+    /// Of it, the look-up with the TCP connection, and the TLS handshake, each.
+    static let connectTimeout: Duration = .milliseconds(2_500)
 
     private let loops: EventLoops
     private let rules: Rules
@@ -75,7 +77,7 @@ struct GuardedClient: Sendable {
         var configuration = HTTPClient.Configuration()
         configuration.tls = tls
         configuration.addressPolicy = policy
-        configuration.connectTimeout = Self.timeout
+        configuration.connectTimeout = Self.connectTimeout
         configuration.limits.bodyBytesMax = Self.bytesMax
         // One client for one document: no connection is used again under other rules, and nothing of a place that is
         // asked twice an hour is kept.
