@@ -19,6 +19,8 @@ public struct ConformanceReport: Sendable {
         case schemaTranslation = "schema JSON as published"
         case setValidation = "strict validation, set"
         case policyValidation = "strict validation, policy"
+        case permissiveSetValidation = "permissive validation, set"
+        case permissivePolicyValidation = "permissive validation, policy"
         case level = "level validation"
         case entityValidation = "entity validation"
         case requestValidation = "request validation"

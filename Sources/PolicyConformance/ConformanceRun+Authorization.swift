@@ -7,8 +7,7 @@ import JSON
 extension ConformanceRun {
     mutating func authorization(_ record: JSONValue, _ name: String) {
         do {
-            var policies = try PolicySet.parse(record["policies"]?.string?.string ?? "")
-            try link(record, in: &policies)
+            let policies = try policies(of: record)
             roundTrip(policies, name)
             try decide(record, policies, name)
         } catch {
@@ -85,6 +84,12 @@ extension ConformanceRun {
     }
 
     // MARK: Reading
+
+    func policies(of record: JSONValue) throws -> PolicySet {
+        var policies = try PolicySet.parse(record["policies"]?.string?.string ?? "")
+        try link(record, in: &policies)
+        return policies
+    }
 
     /// Links templates, which the data names by their `@id`.
     private func link(_ record: JSONValue, in policies: inout PolicySet) throws {

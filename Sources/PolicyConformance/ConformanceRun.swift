@@ -70,8 +70,8 @@ public struct ConformanceRun: Sendable {
             if let schema = Self.schema(record) {
                 entityValidation(record, schema, name)
                 requestValidation(record, schema, name)
+                validation(record, schema, name)
             }
-            leaveOutValidation(record)
         } else if has("expressions", "parsing", "entities", "request") {
             edgeCases(record)
         } else if has("policies", "policiesJSON") {
@@ -83,23 +83,16 @@ public struct ConformanceRun: Sendable {
             entityParsing(record, name)
         } else if has("policies", "schema", "level") {
             translations(record, name)
-            report.leaveOut(.level)
+            level(record, name)
         } else if has("policies", "schema", "entities", "request") {
             translations(record, name)
-            report.leaveOut(.partialEvaluation)
+            partialEvaluation(record, name)
         } else if has("stub", "tools") {
             translations(record, name)
             report.leaveOut(.toolSchema)
         } else {
             throw .unknownRecord(number: number)
         }
-    }
-
-    /// What a record says about validation.
-    private mutating func leaveOutValidation(_ record: JSONValue) {
-        let policies = record["validation"]?["policyValidation"]
-        if record["shouldValidate"] != nil || policies != nil { report.leaveOut(.setValidation) }
-        report.leaveOut(.policyValidation, count: policies?["perPolicy"]?.count ?? 0)
     }
 
     /// The limits for published data: it nests deep, and its files are long.

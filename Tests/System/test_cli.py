@@ -90,3 +90,19 @@ def test_policies_go_to_json_and_back():
     assert back.stdout == b"permit (principal, action, resource);\n"
     bad = ostiary("policy", "check", "-", stdin=b'{"staticPolicies": {"p": {"effect": "allow"}}}')
     assert bad.returncode == 1 and b"standard input:1:" in bad.stdout
+
+
+SCHEMA = "entity User = {age: Long}; entity Doc; action view appliesTo {principal: [User], resource: [Doc], context: {}};"
+
+
+def test_check_validates_against_a_schema(tmp_path):
+    schema, good, bad = (tmp_path / name for name in ("s.cedarschema", "good.cedar", "bad.cedar"))
+    schema.write_text(SCHEMA)
+    good.write_text('permit(principal, action == Action::"view", resource) when { principal.age > 17 };\n')
+    bad.write_text('permit(principal, action == Action::"view", resource) when { principal.aeg > 17 };\n')
+    assert ostiary("policy", "check", "--schema", str(schema), str(good)).returncode == 0
+    answer = ostiary("policy", "check", "--schema", str(schema), "--output", "json", str(bad))
+    assert answer.returncode == 1
+    (finding,) = json.loads(answer.stdout)["findings"]
+    assert (finding["line"], finding["severity"], finding["code"]) == (1, "error", "attribute_not_found")
+    assert "age" in finding["hint"]

@@ -72,4 +72,9 @@ public struct SchemaRecord: Hashable, Sendable {
 
     /// The attributes by name.
     public var attributes: [Text: Attribute] = [:]
+
+    /// A record of these attributes; of none, if not given.
+    public init(attributes: [Text: Attribute] = [:]) {
+        self.attributes = attributes
+    }
 }

@@ -20,6 +20,8 @@ struct CheckCommand: ParsableCommand {
     var files: [String]
     @Option(help: "The schema to check against, in Cedar syntax or JSON.")
     var schema: String?
+    @Option(help: "How long a chain of entities policies may follow; any length if not given.")
+    var level: Int?
     @Option(help: "How findings are printed: text or json.")
     var output = FindingForm.text
 
@@ -32,8 +34,8 @@ struct CheckCommand: ParsableCommand {
         let schema = try read(&findings)
         for file in files.map(InputFile.init(path:)) {
             do {
-                let file = try PolicyFile(file, rules: .publishing)
-                if let schema { findings += validate(file, schema) }
+                let policies = try PolicyFile(file, rules: .publishing).policies
+                if let schema { findings += validate(policies, schema, in: file) }
             } catch let refusal as PolicyFile.Refusal {
                 findings += refusal.findings
             } catch let failure as InputFile.Failure {
@@ -48,7 +50,24 @@ struct CheckCommand: ParsableCommand {
         if findings.contains(where: { $0.severity == "error" }) { throw ExitCode.failure }
     }
 
-    private func validate(_ file: PolicyFile, _ schema: Schema) -> [PolicyFile.Finding] { [] }
+    private func validate(
+        _ policies: PolicySet,
+        _ schema: Schema,
+        in file: InputFile
+    ) -> [PolicyFile.Finding] {
+        Validator(schema, levelMax: level).validate(policies).findings.map { finding in
+            PolicyFile.Finding(
+                file: file.name,
+                line: finding.line,
+                column: finding.column,
+                severity: finding.severity.rawValue,
+                code: finding.code.rawValue,
+                policy: finding.policy?.text,
+                message: finding.message,
+                hint: finding.hint
+            )
+        }
+    }
 
     /// The schema, if one was named and can be read.
     private func read(_ findings: inout [PolicyFile.Finding]) throws -> Schema? {
