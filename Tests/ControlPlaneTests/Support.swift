@@ -284,6 +284,10 @@ final class TestProxy {
             message.append = batch
             // A stream that is dying takes it or not; it stays owed.
             try? await send([message])
+        } else {
+            // Nobody waits for it: it goes when the batch delay is over.
+            now = now.adding(milliseconds: 2)
+            try? await send(session.tick(now: now).send)
         }
         return n
     }
