@@ -127,7 +127,24 @@ struct Gate: Sendable {
 final class Counter: Sendable {
     private let value = Atomic(0)
     var count: Int { value.load(ordering: .relaxed) }
-    func increment() { value.add(1, ordering: .relaxed) }
+    /// Counts one more, and answers how many that makes.
+    @discardableResult
+    func increment() -> Int { value.add(1, ordering: .relaxed).newValue }
+}
+
+/// Where tasks wait until so many of them are there.
+actor Meeting {
+    private var missing: Int
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+
+    init(of count: Int) { missing = count }
+
+    func arrive() async {
+        missing -= 1
+        guard missing <= 0 else { return await withCheckedContinuation { waiting.append($0) } }
+        for continuation in waiting { continuation.resume() }
+        waiting = []
+    }
 }
 
 /// A logger whose lines a test can read.

@@ -70,7 +70,8 @@ public struct GRPCClient: Sendable {
     /// - Parameters:
     ///   - path: `/package.Service/Method`.
     ///   - metadata: Further header fields.
-    ///   - timeout: After which the call ends with `deadlineExceeded`, here and at the server.
+    ///   - timeout: After which the call ends here and at the server: with `deadlineExceeded` where it is noticed first,
+    ///     and `cancelled` at the other end if the reset comes before its own clock rings.
     public func bidirectional(
         _ path: String,
         metadata: HTTP2Headers = [:],
