@@ -6,7 +6,7 @@ import tempfile
 import pytest
 from installation import BIN, ROOT, Installation, wait_for
 
-ANY_PORT = {f"OSTIARY_{name}_LISTEN": "127.0.0.1:0" for name in ("LINK", "ENROLMENT", "API")}
+ANY_PORT = {f"OSTIARY_{name}_LISTEN": "127.0.0.1:0" for name in ("LINK", "ENROLMENT", "API", "ADMIN")}
 
 
 @pytest.fixture(scope="module")
