@@ -33,7 +33,7 @@ import Testing
             for policy in policies.policies {
                 guard let verdict = verdicts?.member(named: policy.id.text) else { continue }
                 for (mode, report) in [("strict", strict), ("permissive", permissive)] {
-                    let expected = try #require(verdict.member(named: Text(mode))?.boolean)
+                    let expected = try #require(verdict.member(named: Text(mode))?.boolean as Bool?)
                     let published =
                         verdict.member(named: Text("\(mode)Errors")).map { Self.kinds($0) } ?? []
                     let found = kinds(report, policy.id)
