@@ -11,6 +11,8 @@ public import JSON
 public struct PolicyDecisionPoint: Sendable {
     /// What decides, for questions that are no tool calls.
     public let outcomes: OutcomeLayer
+    /// Who may do nothing at all, for questions that name principals.
+    private let inactive: Set<EntityUID>
 
     /// Binds a release to a configuration.
     ///
@@ -31,6 +33,26 @@ public struct PolicyDecisionPoint: Sendable {
                     dataClasses: release.facts.dataClasses
                 )
             )
+        )
+        inactive = Set(
+            subjects.lazy.filter { $0.status != .active }.map(MCPEntities.principal)
+        )
+    }
+
+    /// Binds a release to entities as a test, or an export, lists them.
+    ///
+    /// A principal with an attribute `status` that is not `active` is a subject that is not.
+    ///
+    /// - Throws: when the entities contradict each other: a membership that leads back to itself, for example.
+    public init(release: PolicyRelease, entities: [Entity]) throws(EntitySnapshotError) {
+        outcomes = OutcomeLayer(release: release, entities: try EntitySnapshot(entities: entities))
+        inactive = Set(
+            entities.lazy.filter { entity in
+                guard entity.uid.type == "MCP::User" || entity.uid.type == "MCP::ServiceAccount",
+                    case .string(let status)? = entity.attributes["status"]
+                else { return false }
+                return status != Text(Subject.Status.active.rawValue)
+            }.map(\.uid)
         )
     }
 
@@ -70,8 +92,29 @@ public struct PolicyDecisionPoint: Sendable {
         return outcomes.decide(question, facts: facts)
     }
 
+    /// Asks a recorded question again, the answer to which is that of ``decide(_:_:_:arguments:schema:facts:)``.
+    public func decide(
+        _ input: DecisionInput,
+        schema: ToolInputSchema? = nil
+    ) -> GatewayModel.Decision {
+        decide(DecisionInput.Question(input, schema: schema))
+    }
+
+    /// Asks a question that several releases are asked.
+    func decide(_ question: DecisionInput.Question) -> GatewayModel.Decision {
+        if question.isToolCall {
+            guard !inactive.contains(question.asked.principal) else {
+                return outcomes.decision(.deny, .subjectInactive, [])
+            }
+            guard question.facts.definitionPinned else {
+                return outcomes.decision(.deny, .definitionChanged, [])
+            }
+        }
+        return outcomes.decide(question.asked, facts: question.facts)
+    }
+
     /// Arguments that nothing is known of: what Cedar cannot hold is left out, and policies are told that something was.
-    private static func read(_ arguments: JSONValue?) -> ToolInputSchema.Reading {
+    fileprivate static func read(_ arguments: JSONValue?) -> ToolInputSchema.Reading {
         guard let arguments else {
             return ToolInputSchema.Reading(values: [:], isFaithful: true)
         }
@@ -117,5 +160,34 @@ public struct PolicyDecisionPoint: Sendable {
             action: MCPEntities.action(server, tool),
             resource: MCPEntities.tool(server, tool)
         )
+    }
+}
+
+extension DecisionInput {
+    /// An input as policies are asked it: the same for every release.
+    struct Question {
+        let asked: OutcomeLayer.Question
+        let facts: PolicyFacts
+        let isToolCall: Bool
+
+        /// - Parameter schema: What the tool said its arguments are, when it was asked.
+        init(_ input: DecisionInput, schema: ToolInputSchema?) {
+            isToolCall = input.resource.type == "MCP::Tool"
+            var facts = input.facts
+            var particulars: [Text: Value] = [:]
+            if isToolCall || input.input != nil {
+                let reading =
+                    schema.map { $0.read(input.input) } ?? PolicyDecisionPoint.read(input.input)
+                particulars["input"] = .record(reading.values)
+                facts.inputFaithful = facts.inputFaithful && reading.isFaithful
+            }
+            asked = OutcomeLayer.Question(
+                principal: input.principal,
+                action: input.action,
+                resource: input.resource,
+                particulars: particulars
+            )
+            self.facts = facts
+        }
     }
 }

@@ -1,0 +1,90 @@
+import Cedar
+public import JSON
+
+/// What one configuration lets recorded inputs be asked: both releases, bound to its entities, and what its tools said of
+/// their arguments.
+///
+/// Made once for each configuration that inputs name, never for an input: binding costs time in proportion to the entities.
+public struct ReplayConfiguration: Sendable {
+    /// What is compared with; `nil` for what was recorded.
+    public var baseline: PolicyDecisionPoint?
+    /// What is tried.
+    public var candidate: PolicyDecisionPoint
+    /// What tools say their arguments are, by the id of the action (``MCPEntities/action(_:_:)``); arguments of tools that
+    /// are not here are read as JSON says them.
+    public var schemas: [Text: ToolInputSchema]
+
+    /// Two releases over one configuration.
+    public init(
+        baseline: PolicyDecisionPoint?,
+        candidate: PolicyDecisionPoint,
+        schemas: [Text: ToolInputSchema] = [:]
+    ) {
+        self.baseline = baseline
+        self.candidate = candidate
+        self.schemas = schemas
+    }
+}
+
+/// Recorded inputs asked again under two releases (policy.md §4).
+///
+/// A pure fold: the caller feeds inputs in any number and reads ``diff`` whenever it likes. Parts that were fed apart, on
+/// several cores, are ``merge(_:)``d in the order of their inputs.
+public struct Simulation: Sendable {
+    /// What changes.
+    public private(set) var diff = DecisionDiff()
+
+    /// Nothing replayed yet.
+    public init() {}
+
+    /// Asks one input, and counts what comes out.
+    public mutating func replay(_ input: DecisionInput, in configuration: ReplayConfiguration) {
+        let schema = configuration.schemas.isEmpty ? nil : configuration.schemas[input.action.id]
+        let question = DecisionInput.Question(input, schema: schema)
+        let candidate = DecisionSummary(configuration.candidate.decide(question))
+        if let point = configuration.baseline {
+            let baseline = DecisionSummary(point.decide(question))
+            compare(baseline, of: point, withRecordOf: input)
+            diff.count(input, baseline: baseline, candidate: candidate)
+        } else if let recorded = input.recorded {
+            diff.count(input, baseline: recorded, candidate: candidate)
+        } else {
+            diff.count(undecided: .nothingRecorded)
+        }
+    }
+
+    /// Counts an input that the caller could not put together.
+    public mutating func leaveOut(_ obstacle: DecisionInput.Obstacle) {
+        diff.count(undecided: obstacle)
+    }
+
+    /// Adds what was replayed of the inputs that follow.
+    public mutating func merge(_ later: Simulation) {
+        diff.merge(later.diff)
+    }
+
+    /// A release without a number, of files, is compared with whatever was recorded.
+    private mutating func compare(
+        _ baseline: DecisionSummary,
+        of point: PolicyDecisionPoint,
+        withRecordOf input: DecisionInput
+    ) {
+        var fidelity = diff.fidelity ?? DecisionDiff.Fidelity()
+        diff.fidelity = nil
+        defer { diff.fidelity = fidelity }
+        guard let recorded = input.recorded,
+            point.releaseNumber == 0 || recorded.release == point.releaseNumber
+        else {
+            fidelity.incomparable += 1
+            return
+        }
+        guard recorded.answer != baseline.answer else {
+            fidelity.agreed += 1
+            return
+        }
+        fidelity.differed += 1
+        if fidelity.examples.count < DecisionDiff.examplesMax {
+            fidelity.examples.append(DecisionDiff.Example(input, recorded, baseline))
+        }
+    }
+}
