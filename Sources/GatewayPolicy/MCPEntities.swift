@@ -93,17 +93,44 @@ public enum MCPEntities {
             || (0x61...0x7A).contains(byte) || byte == 0x5F
     }
 
-    /// An attribute of the directory as the model types it: moments are moments, all else is text.
+    /// What `employment` is where the directory does not say.
+    static let employmentUnknown: Text = "unknown"
+
+    /// A subject as the model types it: what the model names are attributes, all else are tags.
     ///
-    /// A moment that cannot be read stays text, so that a policy which compares it fails, and the gateway closes.
-    private static func attribute(_ name: Text, _ value: Text) -> Value {
-        guard name == "contractEnd" || name == "mfaAt",
-            let moment = CedarDatetime(Array(value.utf8))
-        else { return .string(value) }
-        return .datetime(moment)
+    /// A moment that cannot be read is the beginning of time: a contract that ended, an authentication long ago. A
+    /// service account without an owner belongs to the group without a name.
+    private static func entity(_ subject: Subject) -> Entity {
+        var attributes: [Text: Value] = ["status": .string(Text(subject.status.rawValue))]
+        var tags: [Text: Value] = [:]
+        switch subject.kind {
+        case .user: attributes["employment"] = .string(employmentUnknown)
+        case .workload: attributes["owner"] = .entity(group(""))
+        }
+        for (name, value) in subject.attributes where name != "status" {
+            switch (subject.kind, name) {
+            case (.user, "employment"): attributes[name] = .string(value)
+            case (.user, "contractEnd"), (.user, "mfaAt"):
+                let moment = CedarDatetime(Array(value.utf8))
+                attributes[name] = .datetime(moment ?? CedarDatetime(milliseconds: 0))
+            case (.user, "manager"):
+                attributes[name] = .entity(EntityUID(type: "MCP::User", id: value))
+            case (.workload, "owner"): attributes[name] = .entity(group(value))
+            default: tags[name] = .string(value)
+            }
+        }
+        return Entity(
+            uid: principal(subject),
+            attributes: attributes,
+            parents: subject.groups.map(group),
+            tags: tags
+        )
     }
 
     /// The entities of one configuration: everybody and everything a decision can be about.
+    ///
+    /// They are as ``SchemaGenerator``'s schema of the same servers says, so that a policy which validates cannot fail
+    /// on them.
     static func all(
         subjects: [Subject],
         servers: [PolicyServer],
@@ -144,22 +171,18 @@ public enum MCPEntities {
                 )
             )
         }
-        for subject in subjects {
-            var attributes: [Text: Value] = ["status": .string(Text(subject.status.rawValue))]
-            for (name, value) in subject.attributes where name != "status" {
-                attributes[name] = attribute(name, value)
-            }
-            entities.append(
-                Entity(
-                    uid: principal(subject),
-                    attributes: attributes,
-                    parents: subject.groups.map(group)
-                )
-            )
-        }
+        for subject in subjects { entities.append(entity(subject)) }
         for server in servers {
             entities.append(
-                Entity(uid: MCPEntities.server(server.name), parents: server.memberships)
+                Entity(
+                    uid: MCPEntities.server(server.name),
+                    attributes: [
+                        "owner": .entity(group(server.owner)),
+                        // Of every server only tools whose definition was accepted can be called.
+                        "pinned": .bool(true),
+                    ],
+                    parents: server.memberships
+                )
             )
             for (tool, effect) in server.tools {
                 entities.append(
@@ -169,7 +192,11 @@ public enum MCPEntities {
                     )
                 )
                 entities.append(
-                    Entity(uid: self.tool(server.name, tool), parents: [self.server(server.name)])
+                    Entity(
+                        uid: self.tool(server.name, tool),
+                        attributes: ["risk": .long(effect.risk)],
+                        parents: [self.server(server.name)]
+                    )
                 )
             }
         }
@@ -178,6 +205,16 @@ public enum MCPEntities {
 }
 
 extension ToolEffect {
+    /// `risk` of a tool: 0 reads, 1 writes, 2 destroys, 3 can do anything.
+    var risk: Int64 {
+        switch self {
+        case .read: 0
+        case .write: 1
+        case .destructive: 2
+        case .clusterAdmin: 3
+        }
+    }
+
     /// The effect and every group that it is in, `any` left out.
     var withAllAbove: [Text] {
         switch self {
@@ -206,12 +243,20 @@ public struct PolicyServer: Sendable {
     public var memberships: [EntityUID]
     /// The tools that may be called at all, with their effects.
     public var tools: [ToolName: ToolEffect]
+    /// The group that answers for it; the group without a name if nobody does.
+    public var owner: Text
 
     /// A server as policies see it.
-    public init(name: ServerName, memberships: [EntityUID], tools: [ToolName: ToolEffect]) {
+    public init(
+        name: ServerName,
+        memberships: [EntityUID],
+        tools: [ToolName: ToolEffect],
+        owner: Text = ""
+    ) {
         self.name = name
         self.memberships = memberships
         self.tools = tools
+        self.owner = owner
     }
 }
 

@@ -14,7 +14,7 @@ public import JSON
 /// a door left open.
 public struct OutcomeLayer: Sendable {
     let release: PolicyRelease
-    private let entities: EntitySnapshot
+    let entities: EntitySnapshot
     private let authorizer: Authorizer
 
     /// How long to wait when nothing but calls in flight is in the way, in milliseconds: nobody knows when they end.
@@ -191,8 +191,13 @@ public struct OutcomeLayer: Sendable {
     // MARK: - Cedar
 
     private func ask(_ question: Question, _ facts: PolicyFacts) -> Response {
+        authorizer.decide(request(question, facts))
+    }
+
+    /// What Cedar is asked.
+    func request(_ question: Question, _ facts: PolicyFacts) -> Request {
         let client = client(facts.client)
-        let request = Request(
+        return Request(
             principal: question.principal,
             action: question.action,
             resource: question.resource
@@ -202,7 +207,6 @@ public struct OutcomeLayer: Sendable {
             }
             facts.write(to: &context, release.facts, client: client)
         }
-        return authorizer.decide(request)
     }
 
     /// A client that nobody has registered has no name that policies could trust.

@@ -163,7 +163,7 @@ public struct PolicyCases: Sendable {
 }
 
 extension PolicyCases.Case {
-    fileprivate func differences(from decision: GatewayModel.Decision) -> [String] {
+    func differences(from decision: GatewayModel.Decision) -> [String] {
         var differences: [String] = []
         func compare<T: Equatable>(_ what: String, _ wanted: T, _ got: T) {
             if wanted != got { differences.append("\(what) is \(got), not \(wanted)") }

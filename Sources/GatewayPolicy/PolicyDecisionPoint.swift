@@ -84,12 +84,32 @@ public struct PolicyDecisionPoint: Sendable {
         guard facts.definitionPinned else {
             return outcomes.decision(.deny, .definitionChanged, [])
         }
+        let (question, facts) = question(
+            subject,
+            server,
+            tool,
+            arguments: arguments,
+            schema: schema,
+            facts: facts
+        )
+        return outcomes.decide(question, facts: facts)
+    }
+
+    /// What policies are asked about a call, and what they are told.
+    func question(
+        _ subject: Subject,
+        _ server: ServerName,
+        _ tool: ToolName,
+        arguments: JSONValue?,
+        schema: ToolInputSchema?,
+        facts: PolicyFacts
+    ) -> (question: OutcomeLayer.Question, facts: PolicyFacts) {
         let reading = schema.map { $0.read(arguments) } ?? Self.read(arguments)
         var facts = facts
         facts.inputFaithful = facts.inputFaithful && reading.isFaithful
         var question = question(subject, server, tool)
         question.particulars["input"] = .record(reading.values)
-        return outcomes.decide(question, facts: facts)
+        return (question, facts)
     }
 
     /// Asks a recorded question again, the answer to which is that of ``decide(_:_:_:arguments:schema:facts:)``.

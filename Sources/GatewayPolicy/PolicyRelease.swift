@@ -10,9 +10,9 @@ public import JSON
 public struct PolicyRelease: Sendable {
     /// One file of a release.
     public struct Document: Hashable, Sendable {
-        /// What people call it: `sre.cedar`; ``FactDeclarations/documentName`` is the one that holds no policies.
+        /// What people call it: `sre.cedar`; its ending says what it holds, see ``kind``.
         public var name: Text
-        /// Cedar text.
+        /// Cedar text, or JSON.
         public var source: Text
         /// Who wrote it.
         public var layer: PolicyLayer
@@ -23,20 +23,74 @@ public struct PolicyRelease: Sendable {
             self.source = source
             self.layer = layer
         }
+
+        /// What a document can hold.
+        public enum Kind: Hashable, Sendable {
+            /// Policies in Cedar's syntax.
+            case policies
+            /// The declarations of ``FactDeclarations``.
+            case facts
+            /// Tests, which decide nothing: ``PolicyCases``.
+            case cases
+        }
+
+        /// What it holds: ``FactDeclarations/documentName`` declares facts, `*.cases.json` holds tests, all else policies.
+        public var kind: Kind {
+            if name == FactDeclarations.documentName { return .facts }
+            return name.utf8.suffix(11).elementsEqual(".cases.json".utf8) ? .cases : .policies
+        }
     }
 
     /// Why documents do not make a release: everything that is wrong, with places.
     public struct Failure: Error, Sendable, CustomStringConvertible {
         /// One finding.
         public struct Finding: Hashable, Sendable {
+            /// What it is: a code of the reader of Cedar, or one of the release's own (docs/reference/policy-lint.md).
+            public var code: Text
             /// In which document.
             public var document: Text
             /// The line, from 1.
             public var line: Int
             /// The column, from 1.
             public var column: Int
-            /// What is wrong.
+            /// The line and column after it, where they are known.
+            public var end: DocumentPosition?
+            /// What is wrong, for logs: it quotes nothing of the text.
             public var message: String
+            /// What is wrong, for the author: it may quote the text.
+            public var detail: String
+            /// What would help, if that can be said.
+            public var hint: String?
+
+            init(
+                _ code: Text,
+                document: Text,
+                line: Int = 1,
+                column: Int = 1,
+                message: String
+            ) {
+                self.code = code
+                self.document = document
+                self.line = line
+                self.column = column
+                self.message = message
+                detail = message
+            }
+
+            init(_ diagnostic: PolicyDiagnostic, in document: Document?) {
+                self.init(
+                    Text(diagnostic.code.rawValue),
+                    document: document?.name ?? "*",
+                    line: diagnostic.line,
+                    column: diagnostic.column,
+                    message: "\(diagnostic)"
+                )
+                detail = diagnostic.message
+                hint = diagnostic.hint
+                if let document {
+                    end = DocumentPlaces.position(of: Int(diagnostic.span.end), in: document.source)
+                }
+            }
         }
 
         /// All findings in the order of the documents.
@@ -93,28 +147,27 @@ public struct PolicyRelease: Sendable {
     public init(number: UInt64, documents: [Document]) throws(Failure) {
         var findings: [Failure.Finding] = []
         var facts = FactDeclarations()
-        for document in documents where document.name == FactDeclarations.documentName {
+        for document in documents where document.kind == .facts {
             do throws(FactDeclarations.ReadingError) {
                 facts = try FactDeclarations(parsing: document.source)
             } catch {
-                findings.append(
-                    .init(document: document.name, line: 1, column: 1, message: "\(error)")
+                var finding = Failure.Finding(
+                    "facts_invalid",
+                    document: document.name,
+                    message: "\(error)"
                 )
+                let place = JSONPlace(error.pointer, in: document.source)
+                (finding.line, finding.column) = (place.start.line, place.start.column)
+                finding.end = place.end
+                findings.append(finding)
             }
         }
-        let texts = documents.filter { $0.name != FactDeclarations.documentName }
+        let texts = documents.filter { $0.kind == .policies }
         for document in texts {
             do {
                 _ = try PolicySet.parse(document.source.string)
             } catch {
-                findings += error.diagnostics.map { diagnostic in
-                    Failure.Finding(
-                        document: document.name,
-                        line: diagnostic.line,
-                        column: diagnostic.column,
-                        message: "\(diagnostic)"
-                    )
-                }
+                findings += error.diagnostics.map { Failure.Finding($0, in: document) }
             }
         }
         guard findings.isEmpty else {
@@ -124,16 +177,7 @@ public struct PolicyRelease: Sendable {
             set = try PolicySet.parse(texts.map(\.source.string).joined(separator: "\n"))
         } catch {
             // Each document parsed, so only a bound of the whole can be broken: too many policies.
-            throw Failure(
-                findings: error.diagnostics.map {
-                    Failure.Finding(
-                        document: "*",
-                        line: $0.line,
-                        column: $0.column,
-                        message: "\($0)"
-                    )
-                }
-            )
+            throw Failure(findings: error.diagnostics.map { Failure.Finding($0, in: nil) })
         }
         self.number = number
         compiled = CompiledPolicySet(set)
@@ -152,9 +196,10 @@ public struct PolicyRelease: Sendable {
                 permits: permits,
                 counters: counters
             )
-            func refuse(_ message: String) {
+            func refuse(_ code: Text, _ message: String) {
                 findings.append(
                     .init(
+                        code,
                         document: place.document.name,
                         line: place.line,
                         column: place.column,
@@ -167,11 +212,13 @@ public struct PolicyRelease: Sendable {
                 isPermit: permits,
                 tier: meaning.tier
             ) {
-                refuse(refusal)
+                refuse("layer_exceeded", refusal)
             }
-            for refusal in refusals { refuse("@\(refusal.annotation): \(refusal.reason)") }
+            for refusal in refusals {
+                refuse("annotation_invalid", "@\(refusal.annotation): \(refusal.reason)")
+            }
             if let name = meaning.name, !names.insert(name).inserted {
-                refuse("two policies have the id \(name)")
+                refuse("duplicate_id", "two policies have the id \(name)")
             }
             for case .approval(let group, _) in meaning.cures
             where !facts.approverGroups.contains(group) {
@@ -193,9 +240,8 @@ public struct PolicyRelease: Sendable {
         if facts.approverGroups.count > FactDeclarations.countMax {
             findings.append(
                 .init(
+                    "too_many_approver_groups",
                     document: "*",
-                    line: 1,
-                    column: 1,
                     message: "more than \(FactDeclarations.countMax) groups approve"
                 )
             )
@@ -208,7 +254,15 @@ public struct PolicyRelease: Sendable {
     }
 }
 
-/// Finds the document, line and column of a byte of all documents together, for bytes in order.
+/// A place in a document.
+public struct DocumentPosition: Hashable, Sendable {
+    /// The line, from 1.
+    public var line: Int
+    /// The column in Unicode scalars, from 1.
+    public var column: Int
+}
+
+/// Finds the document, line and column of a byte of all documents together; fastest for bytes in order.
 struct DocumentPlaces {
     private let documents: [PolicyRelease.Document]
     private var current = 0
@@ -225,6 +279,10 @@ struct DocumentPlaces {
     mutating func place(
         of byte: Int
     ) -> (document: PolicyRelease.Document, line: Int, column: Int) {
+        if byte < start {
+            (current, start) = (0, 0)
+            (offset, line, column) = (0, 1, 1)
+        }
         // A line feed joins two documents.
         while current + 1 < documents.count,
             byte > start + documents[current].source.byteCount
@@ -246,5 +304,12 @@ struct DocumentPlaces {
         }
         offset = target
         return (documents[current], line, column)
+    }
+
+    /// The place of a byte in one document.
+    static func position(of byte: Int, in source: Text) -> DocumentPosition {
+        var places = DocumentPlaces([PolicyRelease.Document(name: "", source: source)])
+        let (_, line, column) = places.place(of: byte)
+        return DocumentPosition(line: line, column: column)
     }
 }

@@ -1,4 +1,4 @@
-import Cedar
+public import Cedar
 public import GatewayModel
 public import JSON
 
@@ -22,18 +22,26 @@ public struct SchemaGenerator: Sendable {
             self.effect = effect
             self.input = input
         }
+
+        /// A tool with the `inputSchema` that its server states; nothing for one that states none.
+        public init(name: ToolName, effect: ToolEffect, inputSchema: JSONValue?) {
+            self.init(name: name, effect: effect, input: ToolInputSchema(inputSchema))
+        }
     }
 
     /// A server with its tools.
     public struct Server: Sendable {
         /// Its name.
         public var name: ServerName
-        /// The tools that are accepted.
+        /// What it is in: environments, server groups.
+        public var memberships: [EntityUID]
+        /// The tools that are accepted; none if it has not been asked yet.
         public var tools: [Tool]
 
         /// A server.
-        public init(name: ServerName, tools: [Tool]) {
+        public init(name: ServerName, memberships: [EntityUID] = [], tools: [Tool]) {
             self.name = name
+            self.memberships = memberships
             self.tools = tools
         }
     }
@@ -64,7 +72,7 @@ public struct SchemaGenerator: Sendable {
 
     /// The facts that policies may read.
     public var facts: FactDeclarations
-    /// The environments there are.
+    /// The environments there are, besides those that a server is in.
     public var environments: [Text]
 
     /// A generator for the facts of a release.
@@ -106,7 +114,7 @@ public struct SchemaGenerator: Sendable {
                 """
         }
         return Result(
-            schema: Text("namespace MCP {\n" + fixedPart + types + actions + "}\n"),
+            schema: Text("namespace MCP {\n" + fixedPart(servers) + types + actions + "}\n"),
             report: report
         )
     }
@@ -129,55 +137,87 @@ public struct SchemaGenerator: Sendable {
             || (0x61...0x7A).contains(byte)
     }
 
-    private var fixedPart: String {
-        """
-          entity Tenant;
-          entity Group in [Group, Tenant];
-          entity User in [Group, Tenant] = {
-            employment: String, status: String, contractEnd?: datetime, mfaAt?: datetime, manager?: User
-          } tags String;
-          entity ServiceAccount in [Group, Tenant] = { owner: Group, status: String } tags String;
-          entity ClientGroup;
-          entity Client in [ClientGroup] = { name: String, version?: String, attested: Bool };
+    /// What servers may be in: what the model says, and what administrators have put them in.
+    ///
+    /// A membership of another namespace than `MCP` is outside of the model, and no policy that validates asks for it.
+    private func memberships(
+        of servers: [Server]
+    ) -> (environments: [Text], parents: [Text], declared: [Text]) {
+        var environments = environments
+        var parents: [Text] = ["ServerGroup", "Environment", "Tenant"]
+        var declared: [Text] = []
+        for membership in servers.flatMap(\.memberships).sorted() {
+            guard membership.type.utf8.starts(with: "MCP::".utf8),
+                let type = Text(validating: Array(membership.type.utf8.dropFirst(5))),
+                type.isCedarName, type != "Action"
+            else { continue }
+            if type == "Environment", !environments.contains(membership.id) {
+                environments.append(membership.id)
+            }
+            if !parents.contains(type) { parents.append(type) }
+            if !Self.fixedEntityNames.contains(type), !declared.contains(type) {
+                declared.append(type)
+            }
+        }
+        return (environments, parents, declared)
+    }
 
-          entity Environment enum [\(environments.map(CedarText.quoted).joined(separator: ", "))];
-          entity ServerGroup in [ServerGroup];
-          entity Server in [ServerGroup, Environment, Tenant] = { owner: Group, pinned: Bool };
-          entity ToolGroup in [ToolGroup];
-          entity Tool in [Server, ToolGroup] = { risk: Long };
-          entity Resource in [Server] = { uri: String, mimeType?: String };
-          entity Prompt in [Server];
-          entity DataClass in [DataClass];
+    private static let fixedEntityNames: Set<Text> = [
+        "Tenant", "Group", "User", "ServiceAccount", "ClientGroup", "Client", "Environment",
+        "ServerGroup", "Server", "ToolGroup", "Tool", "Resource", "Prompt", "DataClass",
+    ]
 
-          type System = { now: datetime, localHour: Long, weekday: Long, source: ipaddr };
-          type Facts = {
-            client: Client, sessionAge: duration, stepUp: Bool,
-            inputFaithful: Bool, definitionPinned: Bool, found: Set<DataClass>,
-            approvals: \(Self.record(facts.approverGroups, "Long")),
-            rate: \(Self.record(facts.counters.map(\.name), "Long")),
-            history: \(Self.record(facts.monitors.map(\.name), "Bool"))
-          };
+    private func fixedPart(_ servers: [Server]) -> String {
+        let (environments, parents, declared) = memberships(of: servers)
+        return """
+              entity Tenant;
+              entity Group in [Group, Tenant];
+              entity User in [Group, Tenant] = {
+                employment: String, status: String, contractEnd?: datetime, mfaAt?: datetime, manager?: User
+              } tags String;
+              entity ServiceAccount in [Group, Tenant] = { owner: Group, status: String } tags String;
+              entity ClientGroup;
+              entity Client in [ClientGroup] = { name: String, version?: String, attested: Bool };
 
-          action "any";
-          action "read", "write" in ["any"];
-          action "destructive" in ["write"];
-          action "cluster-admin" in ["destructive"];
-          action "tools/call" in ["any"];
-          action "initialize", "ping", "tools/list", "resources/list", "prompts/list" in ["read"]
-            appliesTo { principal: [User, ServiceAccount], resource: [Server], context: { system: System, facts: Facts } };
-          action "resources/read" in ["read"]
-            appliesTo { principal: [User, ServiceAccount], resource: [Resource], context: { system: System, facts: Facts } };
-          action "prompts/get" in ["read"]
-            appliesTo { principal: [User, ServiceAccount], resource: [Prompt], context: { system: System, facts: Facts } };
-          action "sampling/createMessage" in ["any"]
-            appliesTo { principal: [User, ServiceAccount], resource: [Server], context: { system: System, facts: Facts } };
+              entity Environment enum [\(environments.map(CedarText.quoted).joined(separator: ", "))];
+              entity ServerGroup in [ServerGroup];
+              entity Server in [\(parents.map(\.string).joined(separator: ", "))] = { owner: Group, pinned: Bool };
+            \(declared.map { "  entity \($0);\n" }.joined())\
+              entity ToolGroup in [ToolGroup];
+              entity Tool in [Server, ToolGroup] = { risk: Long };
+              entity Resource in [Server] = { uri: String, mimeType?: String };
+              entity Prompt in [Server];
+              entity DataClass in [DataClass];
 
-          type DataContext = { system: System, facts: Facts, direction: String, server: Server };
-          action "data/transit", "data/reveal"
-            appliesTo { principal: [User, ServiceAccount], resource: [DataClass], context: DataContext };
+              type System = { now: datetime, localHour: Long, weekday: Long, source: ipaddr };
+              type Facts = {
+                client: Client, sessionAge: duration, stepUp: Bool,
+                inputFaithful: Bool, definitionPinned: Bool, found: Set<DataClass>,
+                approvals: \(Self.record(facts.approverGroups, "Long")),
+                rate: \(Self.record(facts.counters.map(\.name), "Long")),
+                history: \(Self.record(facts.monitors.map(\.name), "Bool"))
+              };
+
+              action "any";
+              action "read", "write" in ["any"];
+              action "destructive" in ["write"];
+              action "cluster-admin" in ["destructive"];
+              action "tools/call" in ["any"];
+              action "initialize", "ping", "tools/list", "resources/list", "prompts/list" in ["read"]
+                appliesTo { principal: [User, ServiceAccount], resource: [Server], context: { system: System, facts: Facts } };
+              action "resources/read" in ["read"]
+                appliesTo { principal: [User, ServiceAccount], resource: [Resource], context: { system: System, facts: Facts } };
+              action "prompts/get" in ["read"]
+                appliesTo { principal: [User, ServiceAccount], resource: [Prompt], context: { system: System, facts: Facts } };
+              action "sampling/createMessage" in ["any"]
+                appliesTo { principal: [User, ServiceAccount], resource: [Server], context: { system: System, facts: Facts } };
+
+              type DataContext = { system: System, facts: Facts, direction: String, server: Server };
+              action "data/transit", "data/reveal"
+                appliesTo { principal: [User, ServiceAccount], resource: [DataClass], context: DataContext };
 
 
-        """
+            """
     }
 
     private static func record(_ names: [Text], _ type: String) -> String {

@@ -387,10 +387,10 @@ struct SchemaResolver {
 }
 
 /// Finds the name that was probably meant.
-enum Suggestion {
+public enum Suggestion {
     /// The closest candidate, if it is close enough to be a slip: up to a third of the letters
     /// changed, added, left out or swapped.
-    static func nearest(to name: Text, among candidates: some Sequence<Text>) -> Text? {
+    public static func nearest(to name: Text, among candidates: some Sequence<Text>) -> Text? {
         let word = Array(name.utf8.prefix(lengthMax + 1))
         guard word.count <= lengthMax else { return nil }
         let allowed = max(1, word.count / 3)

@@ -85,6 +85,9 @@ public struct ValidationFinding: Hashable, Sendable {
     /// The actions in whose requests it was found; empty if it does not depend on the request.
     public let actions: [EntityUID]
 
+    /// The action or enumerated id that the schema does not have, where that is what was found.
+    public let entity: EntityUID?
+
     /// How much it matters.
     public var severity: Severity { code.severity }
 }

@@ -72,6 +72,7 @@ private struct ValidationRun {
         let span: SourceSpan
         let message: String
         let hint: String?
+        var entity: EntityUID?
     }
 
     let policies: PolicySet
@@ -289,7 +290,8 @@ private struct ValidationRun {
                 place.span(site),
                 "`\(text(entity.type))` has no `\(text(entity.id))`",
                 hint: Suggestion.hint(for: text(entity.id), among: names)
-                    ?? "it has \(names.sorted().prefix(8).map { "`\($0)`" }.joined(separator: ", "))"
+                    ?? "it has \(names.sorted().prefix(8).map { "`\($0)`" }.joined(separator: ", "))",
+                entity: EntityUID(type: text(entity.type), id: text(entity.id))
             )
         } else {
             addUnknownType(entity.type, place, place.span(site))
@@ -323,7 +325,8 @@ private struct ValidationRun {
             span,
             "the schema has no action `\(wanted)`",
             hint: Suggestion.hint(for: wanted, among: known)
-                ?? sameID.map { "did you mean `\(written($0.type, $0.id))`?" }
+                ?? sameID.map { "did you mean `\(written($0.type, $0.id))`?" },
+            entity: EntityUID(type: text(entity.type), id: text(entity.id))
         )
     }
 
@@ -496,14 +499,16 @@ private struct ValidationRun {
         _ span: SourceSpan,
         _ message: String,
         hint: String? = nil,
-        actions: [Int] = []
+        actions: [Int] = [],
+        entity: EntityUID? = nil
     ) {
         let note = Note(
             code: code,
             policy: place.policy,
             span: span,
             message: message,
-            hint: hint
+            hint: hint,
+            entity: entity
         )
         if let known = noteIndices[note] {
             notes[known].actions.formUnion(actions)
@@ -537,7 +542,8 @@ private struct ValidationRun {
                     column: position.column,
                     message: note.message,
                     hint: note.hint,
-                    actions: actions.sorted().map { schema.actionUIDs[$0] }
+                    actions: actions.sorted().map { schema.actionUIDs[$0] },
+                    entity: note.entity
                 )
             )
         }

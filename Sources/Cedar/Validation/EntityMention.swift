@@ -1,0 +1,42 @@
+import JSON
+
+/// A place in a policy where an entity is named.
+public struct EntityMention: Hashable, Sendable {
+    /// The policy or template.
+    public let policy: PolicyID
+    /// The entity.
+    public let uid: EntityUID
+    /// Whether it stands in the scope; else it stands in a condition.
+    public let isInScope: Bool
+    /// Where, in bytes of the text; empty if the policy came as JSON.
+    public let span: SourceSpan
+}
+
+extension PolicySet {
+    /// Every entity literal of the set, in the order of its policies, and within one in the order of the text.
+    public var entityMentions: [EntityMention] {
+        sources.flatMap { source in
+            let scope = source.syntax.scopeSpans
+            return PolicyOutline(source.syntax, syntax).entities.map { index, site in
+                let span: SourceSpan =
+                    switch site {
+                    case .node(let id): syntax.spans.isEmpty ? .none : syntax.spans[Int(id.index)]
+                    case .principal: scope.first ?? source.syntax.span
+                    case .action: scope.count > 1 ? scope[1] : source.syntax.span
+                    case .resource: scope.last ?? source.syntax.span
+                    }
+                var isInScope = true
+                if case .node = site { isInScope = false }
+                return EntityMention(
+                    policy: source.id,
+                    uid: EntityUID(
+                        type: syntax.symbols.text(syntax[index].type),
+                        id: syntax.symbols.text(syntax[index].id)
+                    ),
+                    isInScope: isInScope,
+                    span: span
+                )
+            }.sorted { $0.span.start < $1.span.start }
+        }
+    }
+}
