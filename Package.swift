@@ -122,7 +122,7 @@ let package = Package(
         library(
             "ControlPlane",
             [
-                "AdminAPI", "AuditLog", "ControlProtocol", "ControlStore", "Cryptography",
+                "AdminAPI", "AuditLog", "Cedar", "ControlProtocol", "ControlStore", "Cryptography",
                 "GatewayModel", "GatewayPolicy", "IdentityProtocols", "JSON", "Networking",
                 "Postgres", "ServiceRuntime", httpTypes, hummingbird, lifecycle, logging, metrics,
                 nioCore, protobuf,

@@ -13,7 +13,8 @@ public enum OperationID: String, CaseIterable, Sendable {
     case listSubjects, createSubject, readSubject, updateSubject
     case listGroups, addGroupMember, removeGroupMember
 
-    case listReleases, createRelease, readRelease
+    case listReleases, createRelease, readRelease, readReleaseManifest
+    case listReviews, createReview
     case listActivations, createActivation
 
     case listProxies, readProxy, revokeProxy
@@ -46,6 +47,7 @@ private let member =
     ]
 private let releases = namespace + [.literal("releases")]
 private let release = releases + [.parameter("release", .number)]
+private let reviews = release + [.literal("reviews")]
 private let activations = namespace + [.literal("activations")]
 private let proxies = namespace + [.literal("proxies")]
 private let proxy = proxies + [.parameter("proxy", .label)]
@@ -80,7 +82,8 @@ extension OperationID {
             .listSubjects, .createSubject,
             .readSubject, .updateSubject, .listGroups, .addGroupMember, .removeGroupMember:
             directoryOperation
-        case .listReleases, .createRelease, .readRelease, .listActivations, .createActivation:
+        case .listReleases, .createRelease, .readRelease, .readReleaseManifest, .listReviews,
+            .createReview, .listActivations, .createActivation:
             policyOperation
         case .listProxies, .readProxy, .revokeProxy, .listEnrolmentTokens, .createEnrolmentToken,
             .withdrawEnrolmentToken:
@@ -215,11 +218,34 @@ extension OperationID {
                 releases,
                 .releaseNew,
                 .release,
-                "Makes an immutable, numbered release of policies that compile.",
+                "Makes an immutable, numbered, signed release of policies that compile.",
                 hasETag: true,
-                refusals: [.policyInvalid]
+                refusals: [.policyInvalid] + ReleaseStep.activation
             )
-        case .readRelease: read(release, .release, "One release, with its documents.")
+        case .readRelease:
+            read(release, .release, "One release, with its documents and what the checks find.")
+        case .readReleaseManifest:
+            Operation(
+                id: self,
+                method: .get,
+                path: release + [.literal("manifest")],
+                summary: "What the release is, as it was signed.",
+                access: .reading(.namespace),
+                status: 200,
+                answer: .releaseManifest
+            )
+        case .listReviews: list(reviews, of: .review, "Reviews of a release, oldest first.")
+        case .createReview:
+            create(
+                reviews,
+                .reviewNew,
+                .review,
+                "Approves or rejects a release that somebody else made, once.",
+                refusals: [
+                    .policyReviewOwn, .policyChecksFailed, .policyRejected, .policyActive,
+                    .policyRetired, .preconditionFailed,
+                ]
+            )
         case .listActivations: list(activations, of: .activation, "Activations, newest first.")
         default:
             create(
@@ -227,9 +253,17 @@ extension OperationID {
                 .activationNew,
                 .activation,
                 "Puts a release in force; an older one rolls back.",
-                refusals: [.policyInvalid]
+                refusals: [.policyInvalid, .preconditionFailed] + ReleaseStep.activation
             )
         }
+    }
+
+    /// Why a step in the life of a release is refused.
+    private enum ReleaseStep {
+        static let activation: [ProblemType] = [
+            .policyChecksFailed, .policyReviewsMissing, .policyRejected, .policyActive,
+            .policyManifestInvalid,
+        ]
     }
 
     private var proxyOperation: Operation {

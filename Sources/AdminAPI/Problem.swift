@@ -34,6 +34,20 @@ public enum ProblemType: String, CaseIterable, Sendable {
     case requestInvalid = "request-invalid"
     /// Policies do not compile.
     case policyInvalid = "policy-invalid"
+    /// The checks of a release find errors.
+    case policyChecksFailed = "policy-checks-failed"
+    /// Not enough people who did not make the release have approved it.
+    case policyReviewsMissing = "policy-reviews-missing"
+    /// The release was rejected, for good.
+    case policyRejected = "policy-rejected"
+    /// The release is in force.
+    case policyActive = "policy-active"
+    /// The release was in force: it can come back, and is not reviewed again.
+    case policyRetired = "policy-retired"
+    /// Nobody reviews what they made.
+    case policyReviewOwn = "policy-review-own"
+    /// What is stored of the release is not what was signed when it was made.
+    case policyManifestInvalid = "policy-manifest-invalid"
     /// The same `Idempotency-Key` came with another request before.
     case idempotencyKeyReused = "idempotency-key-reused"
     /// An edit must say which version it edits.
@@ -48,14 +62,16 @@ public enum ProblemType: String, CaseIterable, Sendable {
         switch self {
         case .bodyMalformed, .parameterInvalid: 400
         case .unauthenticated: 401
-        case .forbidden, .developmentTokensOff: 403
+        case .forbidden, .developmentTokensOff, .policyReviewOwn: 403
         case .notFound: 404
         case .methodNotAllowed: 405
-        case .alreadyExists, .inUse, .idempotencyKeyRunning: 409
+        case .alreadyExists, .inUse, .idempotencyKeyRunning, .policyReviewsMissing, .policyRejected,
+            .policyActive, .policyRetired, .policyManifestInvalid:
+            409
         case .preconditionFailed: 412
         case .bodyTooLarge: 413
         case .mediaTypeUnsupported: 415
-        case .requestInvalid, .policyInvalid, .idempotencyKeyReused: 422
+        case .requestInvalid, .policyInvalid, .policyChecksFailed, .idempotencyKeyReused: 422
         case .preconditionRequired: 428
         case .internalError: 500
         case .unavailable: 503
@@ -80,6 +96,13 @@ public enum ProblemType: String, CaseIterable, Sendable {
         case .mediaTypeUnsupported: "The body must be JSON"
         case .requestInvalid: "The request is not valid"
         case .policyInvalid: "The policies do not compile"
+        case .policyChecksFailed: "The checks of the release find errors"
+        case .policyReviewsMissing: "The release needs more reviews"
+        case .policyRejected: "The release was rejected"
+        case .policyActive: "The release is in force"
+        case .policyRetired: "The release was in force before"
+        case .policyReviewOwn: "Nobody reviews what they made"
+        case .policyManifestInvalid: "The release is not what was signed"
         case .idempotencyKeyReused: "The key was used for another request"
         case .preconditionRequired: "If-Match is required"
         case .internalError: "Something is wrong here"
@@ -104,6 +127,9 @@ public struct Problem: Error, Hashable, Sendable {
         self.errors = errors
     }
 
+    /// The refusal in a sentence, for people.
+    public var reason: String { detail.map { "\(type.title): \($0)" } ?? type.title }
+
     /// What the body of a refusal looks like.
     public static var schema: Schema { .problem }
 
@@ -126,6 +152,7 @@ public struct Problem: Error, Hashable, Sendable {
                         writer.member("pointer", error.pointer)
                         writer.member("code", Text(error.code.rawValue))
                         writer.member("detail", ifPresent: error.detail.map { Text($0) })
+                        writer.member("document", ifPresent: error.document)
                         writer.member("line", ifPresent: error.line.map(Int64.init))
                         writer.member("column", ifPresent: error.column.map(Int64.init))
                     }

@@ -42,6 +42,11 @@ extension Schema {
                         ),
                         .required("code", .string(.free(1...64)), "Stable, for programs."),
                         .optional("detail", .string(.free(0...4096)), "For people."),
+                        .optional(
+                            "document",
+                            .string(.free(1...128)),
+                            "The document of a release that it is in."
+                        ),
                         .optional("line", .count, "In a text inside the body, from 1."),
                         .optional("column", .count, "In a text inside the body, from 1."),
                     ]),
@@ -59,16 +64,35 @@ extension Schema {
         .boolean,
         "Whether the first definition of a tool is accepted without a person looking at it."
     )
+    private static let reviewersRange = Schema.integer(0...5)
     static let namespaceNew = Schema.named(
         "NamespaceNew",
-        .object([.required("name", name, "A label, never used again."), trust])
+        .object([
+            .required("name", name, "A label, never used again."), trust,
+            .optional(
+                "policyReviewersRequired",
+                reviewersRange,
+                "How many people who did not make a release must approve it; else 1."
+            ),
+        ])
     )
-    static let namespaceEdit = Schema.named("NamespaceEdit", .object([trust]))
+    static let namespaceEdit = Schema.named(
+        "NamespaceEdit",
+        .object([
+            trust,
+            .optional(
+                "policyReviewersRequired",
+                reviewersRange,
+                "See NamespaceNew. Fewer needs the installation's token."
+            ),
+        ])
+    )
     static let namespace = Schema.named(
         "Namespace",
         .object([
             .required("name", name, "Its name."),
             .required("trustOnFirstUse", .boolean, "See NamespaceNew."),
+            .required("policyReviewersRequired", reviewersRange, "See NamespaceNew."),
             .required("createdAt", time, "When it was made."),
         ])
     )
@@ -366,25 +390,124 @@ extension Schema {
         .required("number", .integer(1...Int64.max), "Counts releases of the namespace."),
         .required("id", .string(.id("pol_")), "Its id."),
         .required("digest", digest, "SHA-256 over names and sources."),
-        .required("createdBy", shortText, "Who made it."),
+        .required("createdBy", shortText, "The API token, or the command, that made it."),
+        .required("maker", .nullable(shortText), "The person who made it."),
         .required("createdAt", time, "When it was made."),
         .required("active", .boolean, "Whether it is in force."),
+        .required(
+            "state",
+            .string(.choice(["draft", "shadow", "approved", "rejected", "active", "retired"])),
+            "Where it stands: docs/reference/policy-life.md."
+        ),
+        .required("approvals", count, "How many people approved it."),
+        .required("rejections", count, "How many people rejected it."),
     ]
     static let releaseSummary = Schema.named("ReleaseSummary", .object(releaseFacts))
     static let release = Schema.named(
         "Release",
         .object(
-            releaseFacts + [.required("documents", .array(of: document, max: 256), "Its files.")]
+            releaseFacts + [
+                .required(
+                    "activationRefusals",
+                    .array(of: .string(.free(1...128)), max: 8),
+                    "The kinds of problems that activating it now would meet; empty: none."
+                ),
+                .required("checks", releaseChecks, "What the checks find, as of now."),
+                .required("documents", .array(of: document, max: 256), "Its files."),
+            ]
         )
     )
+    /// How many findings one answer shows.
+    public static let findingsMax = 500
+    private static let releaseChecks = Schema.named(
+        "ReleaseChecks",
+        .object([
+            .required("errors", count, "How many findings keep it from being approved."),
+            .required("warnings", count, "How many do not."),
+            .required(
+                "findings",
+                .array(of: finding, max: findingsMax),
+                "The first 500, errors and warnings: docs/reference/policy-lint.md."
+            ),
+        ])
+    )
+    private static let finding = Schema.named(
+        "Finding",
+        .object([
+            .required("code", shortText, "Stable, for programs."),
+            .required("severity", .string(.choice(["error", "warning"])), "How bad it is."),
+            .required("policy", .string(.free(0...4096)), "The policy's @id; empty: the document."),
+            .required("document", .string(.free(1...128)), "Where."),
+            .required("line", count, "Where, from 1."),
+            .required("column", count, "Where, in characters from 1."),
+            .required(
+                "message",
+                .string(.free(0...16_384)),
+                "What is wrong, and what would be right."
+            ),
+        ])
+    )
+    static let releaseManifest = Schema.named(
+        "ReleaseManifest",
+        .object([
+            .required(
+                "manifest",
+                .string(.free(1...1_048_576)),
+                "Canonical JSON, byte for byte what was signed: docs/reference/policy-life.md."
+            ),
+            .required(
+                "signature",
+                .string(.free(1...1024)),
+                "ES256 over ostiary-release-v1, a line feed and the manifest; base64url of r and s."
+            ),
+            .required("keyId", shortText, "Names the key, which also signs configurations."),
+        ])
+    )
+
+    // MARK: Reviews
+
+    private static let verdict = Schema.string(.choice(["approved", "rejected"]))
+    static let reviewNew = Schema.named(
+        "ReviewNew",
+        .object([
+            .required("verdict", verdict, "A rejection is for good."),
+            .optional("comment", .string(.free(0...4096)), "Why, for whoever reads it later."),
+            .optional(
+                "digest",
+                digest,
+                "The digest that was looked at; refused when it is not the release's."
+            ),
+        ])
+    )
+    static let review = Schema.named(
+        "Review",
+        .object([
+            .required("id", count, "Counts reviews."),
+            .required("release", .integer(1...Int64.max), "The release."),
+            .required("digest", digest, "The contents that were reviewed."),
+            .required("verdict", verdict, "What was said."),
+            .required("comment", .string(.free(0...4096)), "Why."),
+            .required("reviewer", shortText, "The person: the name of the API token."),
+            .required("reviewedBy", shortText, "The API token."),
+            .required("reviewedAt", time, "When."),
+        ])
+    )
+
+    // MARK: Activations
+
     static let activationNew = Schema.named(
         "ActivationNew",
         .object([
             .required(
                 "release",
                 .integer(1...Int64.max),
-                "The number of the release to put in force; an older one rolls back."
-            )
+                "The number of the release to put in force; one that was in force before rolls back."
+            ),
+            .optional(
+                "replaces",
+                .nullable(.integer(1...Int64.max)),
+                "The release that is in force, or null for none; refused when it is another by now."
+            ),
         ])
     )
     static let activation = Schema.named(
@@ -392,6 +515,11 @@ extension Schema {
         .object([
             .required("id", count, "Counts activations."),
             .required("release", .integer(1...Int64.max), "The release that came into force."),
+            .required(
+                "kind",
+                .string(.choice(["activation", "rollback"])),
+                "rollback: it had been in force before."
+            ),
             .required("activatedBy", shortText, "Who did it."),
             .required("activatedAt", time, "When."),
         ])

@@ -73,6 +73,8 @@ public struct FieldError: Hashable, Sendable {
     public var code: Code
     /// More, for people; never a value of the request.
     public var detail: String?
+    /// Of a finding in a document of a release: the document's name.
+    public var document: Text?
     /// In a text inside the request: the line, from 1.
     public var line: Int?
     /// In a text inside the request: the column, from 1.
@@ -100,7 +102,7 @@ public struct FieldError: Hashable, Sendable {
         case duplicate
         /// It names something that is not there.
         case reference
-        /// A policy does not compile.
+        /// A policy does not compile, or a check finds an error in it.
         case policy
         /// A member must not be given together with another one, or without it.
         case combination
@@ -111,12 +113,14 @@ public struct FieldError: Hashable, Sendable {
         _ pointer: Text,
         _ code: Code,
         _ detail: String? = nil,
+        document: Text? = nil,
         line: Int? = nil,
         column: Int? = nil
     ) {
         self.pointer = pointer
         self.code = code
         self.detail = detail
+        self.document = document
         self.line = line
         self.column = column
     }

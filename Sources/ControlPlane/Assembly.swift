@@ -111,6 +111,10 @@ public func assemble(
             namespaces: NamespaceStore(client),
             records: RecordStore(client),
             keys: keys,
+            releases: PolicyReleases(
+                store: AdministrationStore(client),
+                signer: ReleaseSigner(installation)
+            ),
             keySets: fetcher,
             developmentIssuer: settings.issuesDevelopmentTokens
                 ? DevelopmentIssuer(installation) : nil
@@ -215,12 +219,17 @@ public struct ControlDatabase: Sendable {
     /// Its keys.
     public let keys: KeyStore
 
-    /// Applies an import document, relative paths from `folder`; answers whether anything changed.
-    public func apply(document bytes: [UInt8], folder: String) async throws -> Bool {
+    /// Applies an import document, relative paths from `folder`.
+    @discardableResult
+    public func apply(document bytes: [UInt8], folder: String) async throws -> ImportOutcome {
         let installation = try await keys.installationKeys(now: SystemClock.now().seconds)
         let task = Import(
             client: client,
             keys: keys,
+            releases: PolicyReleases(
+                store: AdministrationStore(client),
+                signer: ReleaseSigner(installation)
+            ),
             developmentIssuer: try DevelopmentIssuer(installation),
             folder: folder
         )

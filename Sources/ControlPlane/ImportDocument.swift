@@ -6,7 +6,7 @@ import Networking
 /// A namespace's configuration as an administrator writes it down: one JSON document that says how
 /// things are to be.
 ///
-///     {"namespace": "demo", "trustOnFirstUse": true,
+///     {"namespace": "demo", "trustOnFirstUse": true, "policyReviewersRequired": 0,
 ///      "identityProviders": [{"developmentIssuer": true,
 ///                             "audiences": ["http://127.0.0.1:8080/"]}],
 ///      "subjects": [{"id": "sub_ann", "issuer": "urn:ostiary:development", "name": "ann",
@@ -16,10 +16,11 @@ import Networking
 ///      "policies": [{"name": "demo.cedar", "file": "demo.cedar"}]}
 ///
 /// What is not named is left alone, except policies: the list, when it is there, is the whole
-/// release. Unknown members are refused, since a misspelt restriction is none.
+/// release; it comes into force where no other person has to look at it first. Unknown members are refused, since a misspelt restriction is none.
 struct ImportDocument: Sendable {
     var namespace: NamespaceName
     var trustsOnFirstUse: Bool?
+    var policyReviewersRequired: Int?
     var identityProviders: [Provider] = []
     var subjects: [Subject] = []
     var servers: [Server] = []
@@ -75,13 +76,14 @@ extension ImportDocument {
             document.root,
             at: "document",
             knowing: [
-                "namespace", "trustOnFirstUse", "identityProviders", "subjects", "servers",
-                "policies",
+                "namespace", "trustOnFirstUse", "policyReviewersRequired", "identityProviders",
+                "subjects", "servers", "policies",
             ]
         )
         namespace = NamespaceName(try root.text("namespace"))
         guard namespace.isWellFormed else { throw ImportError("namespace", "must be a label") }
         trustsOnFirstUse = try root.flag("trustOnFirstUse")
+        policyReviewersRequired = try root.number("policyReviewersRequired", in: 0...5)
         for (value, at) in try root.list("identityProviders") {
             identityProviders.append(try Provider(value, at: at))
         }
@@ -257,6 +259,20 @@ private struct Fields {
             throw ImportError("\(place).\(name)", "must be a string")
         }
         return text
+    }
+
+    func number(
+        _ name: StaticString,
+        in range: ClosedRange<Int64>
+    ) throws(ImportError) -> Int? {
+        guard let member = value[name] else { return nil }
+        guard let number = member.int64, range.contains(number) else {
+            throw ImportError(
+                "\(place).\(name)",
+                "must be \(range.lowerBound) to \(range.upperBound)"
+            )
+        }
+        return Int(number)
     }
 
     func flag(_ name: StaticString) throws(ImportError) -> Bool? {

@@ -21,6 +21,10 @@ public struct APITokenRow: Sendable, Listed {
     public let expiresAt: GatewayModel.Timestamp
     /// Since when it is refused.
     public let revokedAt: GatewayModel.Timestamp?
+    /// The people whose tokens made this one, directly or through others; only where a token is used.
+    public var issuedBy: [Text] = []
+    /// Who acts with it.
+    public var person: Person { Person(name: name, issuedBy: issuedBy) }
     /// When it was made, and its id.
     public var key: Text { Text("\(createdAt.microseconds) \(id)") }
 
@@ -43,13 +47,24 @@ extension AdministrationStore {
         let rows = try await transaction.run(
             """
             select t.id, t.name, t.namespace_id, n.name, t.role, t.created_by, t.created_at,
-                t.expires_at, t.revoked_at
+                t.expires_at, t.revoked_at, array(
+                    with recursive issuer as (
+                        select i.name, i.created_by from api_token i where i.id = t.created_by
+                        union
+                        select i.name, i.created_by
+                        from api_token i join issuer on i.id = issuer.created_by)
+                    select distinct name from issuer)
             from api_token t left join namespace n on n.id = t.namespace_id
             where t.digest = \(Self.digest(token)) and t.revoked_at is null
                 and t.expires_at > now()
             """
         )
-        return try storing { try rows.oneOrNone().map(APITokenRow.init) }
+        return try storing {
+            guard let row = try rows.oneOrNone() else { return nil }
+            var token = try APITokenRow(row)
+            token.issuedBy = try row.decode(at: 9, as: [String].self).map { Text($0) }
+            return token
+        }
     }
 
     /// Tokens, newest first, only those of `namespace` if that is set.

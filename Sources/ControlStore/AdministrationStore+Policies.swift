@@ -6,12 +6,20 @@ public import Postgres
 public struct ReleaseRow: Sendable, Listed {
     /// The release; its documents only where one release is read.
     public var release: StoredRelease
-    /// Who made it.
+    /// The API token, or the command, that made it.
     public let createdBy: Text
     /// When it was made.
     public let createdAt: GatewayModel.Timestamp
+    /// Who made it; absent in releases from before makers were kept.
+    public let maker: Person?
     /// Whether it is in force.
     public let isActive: Bool
+    /// Whether it is in force, or was.
+    public let wasActivated: Bool
+    /// How many people approved it.
+    public let approvals: Int
+    /// How many people rejected it.
+    public let rejections: Int
     /// Its number.
     public var key: Text { Text("\(release.number)") }
 }
@@ -22,6 +30,8 @@ public struct ActivationRow: Sendable, Listed {
     public let id: Int64
     /// The release that came into force.
     public let release: UInt64
+    /// Whether that release had been in force before.
+    public let isRollback: Bool
     /// Who did it.
     public let activatedBy: Text
     /// When.
@@ -41,10 +51,20 @@ extension AdministrationStore {
     ) async throws(StoreError) -> [ReleaseRow] {
         let rows = try await transaction.run(
             """
-            select r.id, r.number, r.digest, r.created_by, r.created_at, r.number = (
-                select release_number from policy_activation
-                where namespace_id = \(namespace) order by id desc limit 1)
-            from policy_release r where r.namespace_id = \(namespace) and r.number < \(number)
+            select r.id, r.number, r.digest, r.created_by, r.created_at, r.maker,
+                r.maker_issued_by, r.number = (
+                    select release_number from policy_activation
+                    where namespace_id = \(namespace) order by id desc limit 1),
+                exists (
+                    select from policy_activation a
+                    where a.namespace_id = \(namespace) and a.release_number = r.number),
+                v.approvals, v.rejections
+            from policy_release r, lateral (
+                select count(*) filter (where verdict = 'approved') as approvals,
+                    count(*) filter (where verdict = 'rejected') as rejections
+                from policy_review
+                where namespace_id = \(namespace) and release_number = r.number) v
+            where r.namespace_id = \(namespace) and r.number < \(number)
             order by r.number desc limit \(Int64(limit))
             """
         )
@@ -81,49 +101,117 @@ extension AdministrationStore {
         return row
     }
 
+    /// The number of the release in force.
+    public func activeReleaseNumber(
+        of namespace: NamespaceID,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> UInt64? {
+        try await activations(of: namespace, before: .max, limit: 1, in: transaction).first?.release
+    }
+
     /// The release in force, with its documents.
     public func activeRelease(
         of namespace: NamespaceID,
         in transaction: borrowing Transaction
     ) async throws(StoreError) -> ReleaseRow? {
-        guard
-            let newest = try await activations(
-                of: namespace,
-                before: .max,
-                limit: 1,
-                in: transaction
-            ).first
-        else { return nil }
-        return try await release(Int64(newest.release), of: namespace, in: transaction)
+        guard let number = try await activeReleaseNumber(of: namespace, in: transaction) else {
+            return nil
+        }
+        return try await release(Int64(number), of: namespace, in: transaction)
     }
 
-    /// Makes the next release of documents that are known to compile; it is not in force yet.
+    /// The newest release after `number` with these contents.
+    public func release(
+        of documents: [StoredRelease.Document],
+        after number: UInt64,
+        in namespace: NamespaceID,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> Int64? {
+        let rows = try await transaction.run(
+            """
+            select max(number) from policy_release
+            where namespace_id = \(namespace) and number > \(Int64(number))
+                and digest = \(StoredRelease.digest(of: documents))
+            """
+        )
+        return try storing { try rows.one().decode(at: 0) }
+    }
+
+    /// Makes the next release of documents that are known to compile, as a draft; answers its number.
+    ///
+    /// The caller holds the namespace's lock, so that numbers follow each other.
     public func makeRelease(
         _ documents: [StoredRelease.Document],
-        by actor: Text,
-        in namespace: NamespaceID,
+        of namespace: Namespace,
+        by maker: Person,
+        with token: Text,
+        basis: ReleaseManifest.Basis,
+        signer: ReleaseSigner,
         in transaction: borrowing Transaction
     ) async throws(StoreError) -> Int64 {
         let documents = documents.sorted { $0.name < $1.name }
-        let rows = try await transaction.run(
+        let next = try await transaction.run(
             """
-            insert into policy_release (namespace_id, number, id, digest, created_by)
-            select \(namespace), coalesce(max(number), 0) + 1, \("pol_\(Postgres.UUID.random())"),
-                \(ConfigurationEdit.digest(of: documents)), \(actor.string)
-            from policy_release where namespace_id = \(namespace)
-            returning number
+            select coalesce(max(number), 0) + 1, now() from policy_release
+            where namespace_id = \(namespace.id)
             """
         )
-        let number: Int64 = try storing { try rows.one().decode(at: 0) }
+        let (number, signed) = try storing {
+            let number: Int64 = try next.one().decode(at: 0)
+            let manifest = ReleaseManifest(
+                namespace: namespace.name,
+                number: UInt64(number),
+                documents: documents,
+                maker: maker.name,
+                createdBy: token,
+                createdAt: try next.one().time(at: 1),
+                basis: basis
+            )
+            return (number, try signer.sign(manifest))
+        }
+        _ = try await transaction.run(
+            """
+            insert into policy_release (namespace_id, number, id, digest, created_by, maker,
+                maker_issued_by, manifest, signature, key_id)
+            values (\(namespace.id), \(number), \("pol_\(Postgres.UUID.random())"),
+                \(StoredRelease.digest(of: documents)), \(token.string), \(maker.name.string),
+                \(maker.issuedBy.map(\.string)), \(signed.bytes), \(signed.signature),
+                \(signed.keyID.string))
+            """
+        )
         _ = try await transaction.run(
             """
             insert into policy_document (namespace_id, release_number, name, source)
-            select \(namespace), \(number), name, source
+            select \(namespace.id), \(number), name, source
             from unnest(\(documents.map(\.name.string)), \(documents.map(\.source.string)))
                 as d (name, source)
             """
         )
         return number
+    }
+
+    /// The signed manifest of a release; `nil` for a release from before they were signed.
+    public func manifest(
+        of release: UInt64,
+        in namespace: NamespaceID,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> SignedManifest? {
+        let rows = try await transaction.run(
+            """
+            select manifest, signature, key_id from policy_release
+            where namespace_id = \(namespace) and number = \(Int64(release))
+                and manifest is not null
+            """
+        )
+        return try storing {
+            try rows.oneOrNone().map { row in
+                SignedManifest(
+                    bytes: try row.decode(at: 0),
+                    signature: try row.decode(at: 1),
+                    keyID: try row.requiredText(at: 2)
+                )
+            }
+        }
     }
 
     /// Activations before `id`, newest first.
@@ -135,9 +223,12 @@ extension AdministrationStore {
     ) async throws(StoreError) -> [ActivationRow] {
         let rows = try await transaction.run(
             """
-            select id, release_number, activated_by, activated_at from policy_activation
-            where namespace_id = \(namespace) and id < \(id)
-            order by id desc limit \(Int64(limit))
+            select a.id, a.release_number, a.activated_by, a.activated_at, exists (
+                select from policy_activation e where e.namespace_id = \(namespace)
+                    and e.release_number = a.release_number and e.id < a.id)
+            from policy_activation a
+            where a.namespace_id = \(namespace) and a.id < \(id)
+            order by a.id desc limit \(Int64(limit))
             """
         )
         return try storing {
@@ -145,6 +236,7 @@ extension AdministrationStore {
                 ActivationRow(
                     id: try row.decode(at: 0),
                     release: UInt64(try row.decode(at: 1, as: Int64.self)),
+                    isRollback: try row.decode(at: 4),
                     activatedBy: try row.requiredText(at: 2),
                     activatedAt: try row.time(at: 3)
                 )
@@ -158,6 +250,11 @@ extension ReleaseRow {
         release = try StoredRelease(row)
         createdBy = try row.requiredText(at: 3)
         createdAt = try row.time(at: 4)
-        isActive = try row.decode(at: 5, as: Bool?.self) ?? false
+        let issuers = try row.decode(at: 6, as: [String].self).map { Text($0) }
+        maker = try row.text(at: 5).map { Person(name: $0, issuedBy: issuers) }
+        isActive = try row.decode(at: 7, as: Bool?.self) ?? false
+        wasActivated = try row.decode(at: 8)
+        approvals = Int(try row.decode(at: 9, as: Int64.self))
+        rejections = Int(try row.decode(at: 10, as: Int64.self))
     }
 }

@@ -1,3 +1,4 @@
+import Cryptography
 public import GatewayModel
 public import JSON
 public import Postgres
@@ -179,5 +180,101 @@ extension ToolRow {
         effect = try row.requiredText(at: 3)
         acceptedBy = try row.text(at: 4)
         updatedAt = try row.time(at: 5)
+    }
+}
+
+/// The tools that may be called, with what policies can see of them: what releases are checked against.
+public struct StoredCatalogue: Sendable, Hashable {
+    /// The servers, by name.
+    public var servers: [Server]
+
+    /// A server.
+    public struct Server: Sendable, Hashable {
+        /// Its name.
+        public var name: ServerName
+        /// Entity uids it is `in`, as Cedar text.
+        public var memberships: [Text]
+        /// Its tools, by name.
+        public var tools: [Tool]
+    }
+
+    /// A tool with an accepted definition.
+    public struct Tool: Sendable, Hashable {
+        /// Its bare name.
+        public var name: ToolName
+        /// How a person classed it.
+        public var effect: Text
+        /// SHA-256 of ``definition``.
+        public var digest: [UInt8]
+        /// The canonical definition, JSON.
+        public var definition: [UInt8]
+    }
+
+    /// A catalogue.
+    public init(servers: [Server]) {
+        self.servers = servers
+    }
+
+    /// SHA-256 over servers, memberships, tools, definitions and effects; the same for the same catalogue.
+    public var digest: [UInt8] {
+        var bytes: [UInt8] = []
+        func add(_ piece: some Collection<UInt8>) {
+            // Lengths before contents, so that no two catalogues give the same bytes.
+            bytes += Array("\(piece.count):".utf8)
+            bytes += piece
+        }
+        for server in servers {
+            add(server.name.text.utf8)
+            add("\(server.memberships.count)".utf8)
+            for membership in server.memberships { add(membership.utf8) }
+            add("\(server.tools.count)".utf8)
+            for tool in server.tools {
+                add(tool.name.text.utf8)
+                add(tool.effect.utf8)
+                add(tool.digest)
+            }
+        }
+        return SHA256.digest(of: bytes).bytes
+    }
+}
+
+extension AdministrationStore {
+    /// The catalogue of a namespace, as of this statement.
+    public func catalogue(
+        of namespace: NamespaceID,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> StoredCatalogue {
+        let rows = try await transaction.run(
+            """
+            select s.name, s.memberships, t.name, t.effect, t.pinned_digest, d.canonical
+            from server s
+            left join tool t on t.namespace_id = s.namespace_id and t.server = s.name
+                and t.pinned_digest is not null
+            left join tool_definition d on d.namespace_id = t.namespace_id and d.server = t.server
+                and d.tool = t.name and d.digest = t.pinned_digest
+            where s.namespace_id = \(namespace)
+            order by s.name collate "C", t.name collate "C"
+            """
+        )
+        return try storing {
+            var servers: [StoredCatalogue.Server] = []
+            for row in rows {
+                let name = ServerName(try row.requiredText(at: 0))
+                if servers.last?.name != name {
+                    let memberships = try row.decode(at: 1, as: [String].self).map { Text($0) }
+                    servers.append(.init(name: name, memberships: memberships, tools: []))
+                }
+                guard let tool = try row.text(at: 2) else { continue }
+                servers[servers.count - 1].tools.append(
+                    .init(
+                        name: ToolName(tool),
+                        effect: try row.requiredText(at: 3),
+                        digest: try row.decode(at: 4),
+                        definition: try row.decode(at: 5)
+                    )
+                )
+            }
+            return StoredCatalogue(servers: servers)
+        }
     }
 }

@@ -74,7 +74,7 @@ extension AdministrationStore {
         let rows = try await transaction.run(
             """
             select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version,
-                created_at
+                policy_reviewers_required, created_at
             from namespace
             where (\(reachable)::uuid is null or id = \(reachable))
                 and name > \(after?.string ?? "") order by name limit \(Int64(limit))
@@ -98,7 +98,7 @@ extension AdministrationStore {
         let rows = try await transaction.run(
             """
             select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version,
-                created_at
+                policy_reviewers_required, created_at
             from namespace where name = \(name.text.string)
             """
         )
@@ -109,12 +109,14 @@ extension AdministrationStore {
     public func makeNamespace(
         _ name: NamespaceName,
         trustsOnFirstUse: Bool,
+        policyReviewersRequired: Int,
         in transaction: borrowing Transaction
     ) async throws(StoreError) -> Bool {
         try await transaction.run(
             """
-            insert into namespace (id, name, trust_on_first_use)
-            values (\(UUID.random()), \(name.text.string), \(trustsOnFirstUse))
+            insert into namespace (id, name, trust_on_first_use, policy_reviewers_required)
+            values (\(UUID.random()), \(name.text.string), \(trustsOnFirstUse),
+                \(Int64(policyReviewersRequired)))
             on conflict (name) do nothing
             """
         ).affected == 1
@@ -124,6 +126,6 @@ extension AdministrationStore {
 extension NamespaceRow {
     init(_ row: Row) throws(PostgresError) {
         namespace = try Namespace(row)
-        createdAt = try row.time(at: 5)
+        createdAt = try row.time(at: 6)
     }
 }

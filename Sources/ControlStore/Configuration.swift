@@ -118,6 +118,18 @@ public struct StoredRelease: Sendable, Hashable {
     /// Its documents, by name.
     public var documents: [Document]
 
+    /// Lengths before contents, so that no two lists of documents give the same bytes.
+    public static func digest(of documents: [Document]) -> [UInt8] {
+        var stream = SHA256.stream()
+        for document in documents.sorted(by: { $0.name < $1.name }) {
+            for text in [document.name, document.source] {
+                stream.update("\(text.byteCount):".utf8)
+                stream.update(text.utf8)
+            }
+        }
+        return SHA256.finish(stream).bytes
+    }
+
     /// One file of a release.
     public struct Document: Sendable, Hashable {
         /// What people call it.
@@ -210,7 +222,8 @@ public struct ConfigurationStore: Sendable {
     private static func reading(_ id: NamespaceID) -> [Query] {
         [
             """
-            select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version
+            select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version,
+                policy_reviewers_required
             from namespace where id = \(id)
             """,
             """

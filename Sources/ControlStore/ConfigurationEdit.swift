@@ -9,6 +9,8 @@ import Postgres
 public enum ConfigurationEdit: Sendable {
     /// How the namespace treats what is new to it.
     case namespace(trustsOnFirstUse: Bool)
+    /// So many people who did not make a release must approve it, 0…5.
+    case policyReviewersRequired(Int)
     /// An identity provider is as given.
     case identityProvider(IdentityProvider)
     /// The keys of an issuer were fetched, if they still come from there.
@@ -24,9 +26,6 @@ public enum ConfigurationEdit: Sendable {
     /// A proxy read these definitions from a server. Pins what has no pin, if the namespace trusts
     /// on first use.
     case toolsReported(server: ServerName, [ReportedTool])
-    /// Documents are in force, as a new release unless they are already. The caller has compiled
-    /// them.
-    case release([StoredRelease.Document], by: Text)
     /// A server is gone, with what is known of its tools.
     case serverRemoved(ServerName)
     /// An issuer is believed no longer. None of its subjects may be left.
@@ -98,6 +97,16 @@ public enum ConfigurationEdit: Sendable {
                     isSeenByProxies: false
                 )
             ]
+        case .policyReviewersRequired(let count):
+            [
+                Step(
+                    query: """
+                        update namespace set policy_reviewers_required = \(Int64(count))
+                        where id = \(namespace) and policy_reviewers_required <> \(Int64(count))
+                        """,
+                    isSeenByProxies: false
+                )
+            ]
         case .identityProvider(let provider):
             [Step(query: provider.upsert(in: namespace))]
         case .issuerKeys(let issuer, let source, let jwks):
@@ -144,8 +153,6 @@ public enum ConfigurationEdit: Sendable {
             ]
         case .toolsReported(let server, let tools):
             Self.report(tools, of: server, in: namespace)
-        case .release(let documents, let by):
-            Self.release(documents, by: by, in: namespace)
         case .serverRemoved, .identityProviderRemoved, .unpin, .activation:
             removalOrActivation(in: namespace)
         }
@@ -242,62 +249,6 @@ public enum ConfigurationEdit: Sendable {
                     """
             ),
         ]
-    }
-
-    /// The new id is the thread through the three: when the first inserts nothing, the others find
-    /// nothing.
-    private static func release(
-        _ documents: [StoredRelease.Document],
-        by: Text,
-        in namespace: NamespaceID
-    ) -> [Step] {
-        let documents = documents.sorted { $0.name < $1.name }
-        let digest = digest(of: documents)
-        let id = "pol_\(Postgres.UUID.random())"
-        return [
-            Step(
-                query: """
-                    insert into policy_release (namespace_id, number, id, digest, created_by)
-                    select \(namespace), coalesce(max(r.number), 0) + 1, \(id), \(digest),
-                        \(by.string)
-                    from policy_release r where r.namespace_id = \(namespace)
-                    having (
-                        select f.digest from policy_activation a
-                        join policy_release f on f.namespace_id = a.namespace_id
-                            and f.number = a.release_number
-                        where a.namespace_id = \(namespace) order by a.id desc limit 1
-                    ) is distinct from \(digest)
-                    """
-            ),
-            Step(
-                query: """
-                    insert into policy_document (namespace_id, release_number, name, source)
-                    select r.namespace_id, r.number, d.name, d.source
-                    from policy_release r,
-                        unnest(\(documents.map(\.name.string)), \(documents.map(\.source.string)))
-                        as d (name, source)
-                    where r.id = \(id)
-                    """
-            ),
-            Step(
-                query: """
-                    insert into policy_activation (namespace_id, release_number, activated_by)
-                    select namespace_id, number, \(by.string) from policy_release where id = \(id)
-                    """
-            ),
-        ]
-    }
-
-    /// Lengths before contents, so that no two lists of documents give the same bytes.
-    static func digest(of documents: [StoredRelease.Document]) -> [UInt8] {
-        var stream = SHA256.stream()
-        for document in documents {
-            for text in [document.name, document.source] {
-                stream.update("\(text.byteCount):".utf8)
-                stream.update(text.utf8)
-            }
-        }
-        return SHA256.finish(stream).bytes
     }
 }
 

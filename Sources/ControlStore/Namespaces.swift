@@ -15,6 +15,10 @@ public struct Namespace: Sendable, Hashable {
     public let trustsOnFirstUse: Bool
     /// Whether reads may go on with a spooled record while control is away.
     public let allowsSpooledReads: Bool
+    /// How many people who did not make a release must approve it before it comes into force.
+    ///
+    /// 0…5; 1 in a new namespace.
+    public let policyReviewersRequired: Int
     /// The version of the newest configuration.
     public let configurationVersion: UInt64
 }
@@ -55,7 +59,8 @@ public struct NamespaceStore: Sendable {
     public func find(_ name: NamespaceName) async throws(StoreError) -> Namespace? {
         let rows = try await client.run(
             """
-            select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version
+            select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version,
+                policy_reviewers_required
             from namespace where name = \(name.text.string)
             """,
             in: .installation
@@ -67,7 +72,8 @@ public struct NamespaceStore: Sendable {
     public func all() async throws(StoreError) -> [Namespace] {
         let rows = try await client.run(
             """
-            select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version
+            select id, name, trust_on_first_use, spooled_reads_allowed, configuration_version,
+                policy_reviewers_required
             from namespace order by name
             """,
             in: .installation
@@ -78,17 +84,19 @@ public struct NamespaceStore: Sendable {
 
 extension Namespace {
     init(_ row: Row) throws(PostgresError) {
-        let (id, name, trusts, spooled, version) = try row.decode(
+        let (id, name, trusts, spooled, version, reviewers) = try row.decode(
             UUID.self,
             String.self,
             Bool.self,
             Bool.self,
+            Int64.self,
             Int64.self
         )
         self.id = id
         self.name = NamespaceName(name)
         trustsOnFirstUse = trusts
         allowsSpooledReads = spooled
+        policyReviewersRequired = Int(reviewers)
         configurationVersion = UInt64(version)
     }
 }

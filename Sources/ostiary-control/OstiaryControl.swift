@@ -61,10 +61,20 @@ struct Import: AsyncParsableCommand {
         let (settings, logger) = try start()
         let bytes = try Files.read(file) { ValidationError($0) }
         let folder = file.lastIndex(of: "/").map { String(file[..<$0]) } ?? "."
-        let isChanged = try await withDatabase(settings, logger: logger) {
+        let outcome = try await withDatabase(settings, logger: logger) {
             try await $0.apply(document: bytes, folder: folder.isEmpty ? "/" : folder)
         }
-        logger.info(isChanged ? "the configuration was changed" : "the configuration was the same")
+        logger.info(
+            outcome.isChanged ? "the configuration was changed" : "the configuration was the same"
+        )
+        if let draft = outcome.draft {
+            logger.warning(
+                "the policies are not in force yet",
+                metadata: [
+                    "ostiary.policy.release": "\(draft.number)", "error.message": "\(draft.reason)",
+                ]
+            )
+        }
     }
 }
 

@@ -27,11 +27,12 @@ from installation import Installation  # noqa: E402
 
 PERMIT = '@id("bench.staff") permit (principal in MCP::Group::"staff", action, resource in MCP::Server::"bench");\n'
 POLICIES = PERMIT + "".join(
-    f'@id("bench.other-{i}") forbid (principal in MCP::Group::"group-{i}", action, resource) '
+    f'@id("bench.other-{i}") @tier("absolute") '
+    f'forbid (principal in MCP::Group::"group-{i}", action in MCP::Action::"tools/call", resource) '
     f'when {{ context.input has namespace && context.input.namespace == "ns-{i}" }};\n'
     for i in range(99)
 )
-HIDE = '@id("bench.hide") forbid (principal, action, resource == MCP::Tool::"bench/kubectl_get");\n'
+HIDE = '@id("bench.hide") @tier("absolute") forbid (principal, action, resource == MCP::Tool::"bench/kubectl_get");\n'
 INITIALIZE = {
     "jsonrpc": "2.0", "id": 0, "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}},

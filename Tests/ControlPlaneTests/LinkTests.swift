@@ -167,15 +167,15 @@ struct LinkTests {
             #expect(pinned.map(\.effect) == ["read"])
             #expect(Array(pinned[0].definitionDigest) == SHA256.digest(of: tool.canonical).bytes)
             let changed = document.replacing("127.0.0.1:1/", with: "127.0.0.1:2/")
-            let isChanged = try await plane.database {
+            let first = try await plane.database {
                 try await $0.apply(document: Array(changed.utf8), folder: "/")
             }
-            #expect(isChanged)
+            #expect(first.isChanged)
             try await proxy.pump { proxy.snapshots.count == 3 }
             let again = try await plane.database {
                 try await $0.apply(document: Array(changed.utf8), folder: "/")
             }
-            #expect(!again)
+            #expect(!again.isChanged)
             await proxy.drop()
         }
     }

@@ -134,11 +134,12 @@ extension Plane {
     func api(
         _ role: String = "administrator",
         of namespace: String? = nil,
+        name: String? = nil,
         ttl: Int64 = 3600
     ) async throws -> RESTClient {
         let token = try await database {
             try await $0.apiToken(
-                name: "\(role) of \(namespace ?? "all")",
+                name: name ?? "\(role) of \(namespace ?? "all")",
                 role: role,
                 namespace: namespace,
                 lifetimeSeconds: ttl

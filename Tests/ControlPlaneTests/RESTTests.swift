@@ -14,8 +14,6 @@ import Testing
 /// The REST interface of one control process, over real sockets, on a real database.
 @Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
 struct RESTTests {
-    static let permitAll = #"permit (principal, action, resource);"#
-
     @Test func `a server is registered, read, changed under its version and removed`() async throws
     {
         try await Plane.run { plane in
@@ -185,7 +183,7 @@ struct RESTTests {
             // Number 1 came with the import.
             let second = try await api.post(
                 base + "/releases",
-                #"{"documents": [{"name": "b.cedar", "source": "forbid (principal, action, resource);"}]}"#
+                #"{"documents": [{"name": "b.cedar", "source": "@id(\"none\") @tier(\"absolute\") forbid (principal, action, resource);"}]}"#
             )
             #expect(second.json?["number"]?.int64 == 2)
             #expect(second.json?["active"]?.boolean == false)
@@ -208,7 +206,7 @@ struct RESTTests {
                 base + "/releases",
                 #"""
                 {"basedOn": "active", "activate": true,
-                 "documents": [{"name": "c.cedar", "source": "permit (principal, action, resource);"}]}
+                 "documents": [{"name": "c.cedar", "source": "@id(\"c\") permit (principal, action, resource);"}]}
                 """#
             )
             #expect(added.json?["number"]?.int64 == 3)

@@ -23,11 +23,11 @@ private let migrationsFolder: String = {
 }()
 
 let document = #"""
-    {"namespace": "sre", "trustOnFirstUse": true,
+    {"namespace": "sre", "trustOnFirstUse": true, "policyReviewersRequired": 0,
      "identityProviders": [{"developmentIssuer": true, "audiences": ["http://door.test"]}],
      "subjects": [{"id": "sub_ann", "issuer": "urn:ostiary:development", "name": "ann"}],
      "servers": [{"name": "demo", "url": "http://127.0.0.1:1/mcp", "tools": {"echo": "read"}}],
-     "policies": [{"name": "a.cedar", "source": "permit(principal, action, resource);"}]}
+     "policies": [{"name": "a.cedar", "source": "@id(\"all\") permit(principal, action, resource);"}]}
     """#
 
 /// A control process on a cluster of its own, as durable as the real thing.

@@ -29,10 +29,9 @@ struct ConfigurationStoreTests {
         .identityProvider(provider),
         .subject(subject),
         .server(.init(name: "demo", url: "http://127.0.0.1:1/mcp", memberships: [#"Env::"prod""#])),
-        .release(
-            [.init(name: "a.cedar", source: "permit(principal, action, resource);")],
-            by: "ann"
-        ),
+    ]
+    static let documents = [
+        StoredRelease.Document(name: "a.cedar", source: "permit(principal, action, resource);")
     ]
 
     @Test func `a change is read back whole, and applying it again changes nothing`() async throws {
@@ -40,8 +39,10 @@ struct ConfigurationStoreTests {
             let store = ConfigurationStore(world.client)
             let id = world.namespace.id
             #expect(try await store.change(id, Self.edits))
+            #expect(try await store.load(id).namespace.configurationVersion == 2)
+            try await world.activate(try await world.release(Self.documents, by: "ann"))
             let first = try await store.load(id)
-            #expect(first.namespace.configurationVersion == 2)
+            #expect(first.namespace.configurationVersion == 3)
             #expect(first.identityProviders == [Self.provider])
             #expect(first.subjects == [Self.subject])
             #expect(first.servers.map(\.name) == ["demo"])
@@ -49,17 +50,14 @@ struct ConfigurationStoreTests {
             #expect(first.release?.number == 1)
             #expect(first.release?.documents.map(\.name) == ["a.cedar"])
             #expect(try await !store.change(id, Self.edits))
-            #expect(try await store.load(id).namespace.configurationVersion == 2)
-            #expect(
-                try await store.change(
-                    id,
-                    [.release([.init(name: "a.cedar", source: "")], by: "b")]
-                )
+            #expect(try await store.load(id).namespace.configurationVersion == 3)
+            try await world.activate(
+                try await world.release([.init(name: "a.cedar", source: "")], by: "b")
             )
             let second = try await store.load(id)
             #expect(second.release?.number == 2)
             #expect(second.release?.documents.map(\.source) == [""])
-            #expect(try await store.versions() == [id: 3])
+            #expect(try await store.versions() == [id: 4])
         }
     }
 

@@ -50,6 +50,8 @@ private struct House: Sendable {
             insert into policy_document (namespace_id, release_number, name, source)
                 values ('\(id)', 1, 'a.cedar', '');
             insert into policy_activation (namespace_id, release_number, activated_by) values ('\(id)', 1, 'ann');
+            insert into policy_review (namespace_id, release_number, release_digest, verdict, comment, reviewer, reviewed_by)
+                values ('\(id)', 1, \(hash), 'approved', '', 'bob', 'tok_\(id)');
             insert into instance (namespace_id, name, kind) values ('\(id)', 'p', 'proxy');
             insert into epoch (namespace_id, instance, epoch, boot_id, software_version, session_id, lease_until)
                 values ('\(id)', 'p', 1, decode(repeat('00', 16), 'hex'), '', '\(id)', now());
@@ -71,7 +73,9 @@ private struct House: Sendable {
     static let tables = [
         "namespace", "namespace_key", "identity_provider", "identity_provider_fetch", "subject",
         "server", "tool_definition",
-        "tool", "policy_release", "policy_document", "policy_activation", "instance", "epoch",
+        "tool", "policy_release", "policy_document", "policy_activation", "policy_review",
+        "instance",
+        "epoch",
         "enrolment_token", "api_token", "record", "call_outcome", "record_part",
         "admin_record",
     ]
@@ -178,6 +182,12 @@ struct DatabaseRoleTests {
         "update record_part set sealed = ''", "delete from record_part",
         "update policy_document set source = ''", "delete from policy_release",
         "update policy_activation set release_number = 1", "delete from policy_activation",
+        """
+        insert into policy_review (namespace_id, release_number, release_digest, verdict, comment, reviewer, reviewed_by)
+        values ('B', 1, '', 'approved', '', 'x', 'x')
+        """,
+        "update policy_review set verdict = 'approved'", "delete from policy_review",
+        "truncate policy_review", "update policy_release set manifest = null",
         "update admin_record set actor = ''", "delete from admin_record", "truncate admin_record",
         "update tool_definition set canonical = ''", "update namespace_key set wrapped = ''",
         "update installation_key set wrapped = ''", "delete from installation_key",

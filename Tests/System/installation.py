@@ -20,8 +20,8 @@ PYTHON_LEGACY = os.environ.get("OSTIARY_PYTHON_LEGACY", str(ROOT / ".venv-legacy
 
 POLICIES = """
 @id("AC-3.staff") permit (principal in MCP::Group::"staff", action in MCP::Action::"tools/call", resource);
-@id("AC-6.no-delete") forbid (principal, action, resource == MCP::Tool::"tools/delete_everything");
-@id("AC-3.small-sums") forbid (principal, action == MCP::Action::"tools/add", resource)
+@id("AC-6.no-delete") @tier("absolute") forbid (principal, action, resource == MCP::Tool::"tools/delete_everything");
+@id("AC-3.small-sums") @tier("guard") forbid (principal, action == MCP::Action::"tools/add", resource)
   unless { context.input.a < 1000 };
 """
 
@@ -164,6 +164,7 @@ class Installation:
         document = {
             "namespace": "demo",
             "trustOnFirstUse": True,
+            "policyReviewersRequired": 0,
             "identityProviders": [
                 {"developmentIssuer": True},
                 {

@@ -33,7 +33,7 @@ def documented_calls():
 
 def test_the_documented_calls_put_ostiary_in_front_of_a_server(fresh, admin, tmp_path):
     # What scripts/up has done before: a namespace, and a proxy that enrolled.
-    status, _ = fresh.api("POST", "/v1/namespaces", {"name": "demo", "trustOnFirstUse": True}, admin)
+    status, _ = fresh.api("POST", "/v1/namespaces", {"name": "demo", "trustOnFirstUse": True, "policyReviewersRequired": 0}, admin)
     assert status == 201
     status, made = fresh.api("POST", "/v1/namespaces/demo/enrolment-tokens", {"proxy": "demo-1"}, admin)
     assert status == 201
@@ -99,7 +99,7 @@ def test_a_revoked_release_of_policy_is_felt_by_the_next_call(fresh, admin):
         return status == 200 and "result" in body and not body["result"].get("isError")
 
     assert allowed()
-    closed = {"documents": [{"name": "none.cedar", "source": "forbid (principal, action, resource);"}], "activate": True}
+    closed = {"documents": [{"name": "none.cedar", "source": '@id("none") @tier("absolute") forbid (principal, action, resource);'}], "activate": True}
     status, release = fresh.api("POST", "/v1/namespaces/demo/releases", closed, admin)
     assert status == 201
     wait_for(lambda: not allowed(), "the new release")

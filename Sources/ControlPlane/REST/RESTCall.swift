@@ -34,6 +34,14 @@ struct RESTCall: Sendable {
         }
     }
 
+    /// The namespace of an operation on one.
+    var itsNamespace: Namespace {
+        get throws(Problem) {
+            guard let namespace else { throw Problem(.internalError) }
+            return namespace.namespace
+        }
+    }
+
     /// The page that is asked for.
     var page: PageRequest {
         get throws(Problem) {

@@ -1,55 +1,59 @@
 import AdminAPI
 import ControlStore
+import Cryptography
 import GatewayModel
 import GatewayPolicy
 import JSON
 import Postgres
 
-// Releases of policies and their activations.
+// Releases of policies, their reviews and their activations.
 extension RESTHandlers {
     func listReleases(
         _ call: RESTCall,
         _ transaction: borrowing Transaction
     ) async throws -> RESTAnswer {
         let page = try call.page
+        let namespace = try call.itsNamespace
         let rows = try await store.releases(
-            of: try call.namespaceID,
+            of: namespace.id,
             before: try page.numberOrMax,
             limit: page.limit + 1,
             in: transaction
         )
-        return list(rows, page) { $0.write(to: &$1) }
+        return list(rows, page) { ShownRelease(listed: $0, in: namespace).write(to: &$1) }
     }
 
     func createRelease(
         _ call: RESTCall,
         _ transaction: borrowing Transaction
     ) async throws -> RESTAnswer {
-        let namespace = try call.namespaceID
+        let namespace = try call.itsNamespace
         let given = try documents(call)
         var documents = given
         if call.body?["basedOn"]?.stringEquals("active") == true {
-            let active = try await store.activeRelease(of: namespace, in: transaction)
+            let active = try await store.activeRelease(of: namespace.id, in: transaction)
             documents += (active?.release.documents ?? []).filter { document in
                 !given.contains { $0.name == document.name }
             }
         }
-        try compile(documents, given: given)
-        let number = try await store.makeRelease(
-            documents,
-            by: call.caller.id,
-            in: namespace,
-            in: transaction
-        )
-        let activation: [ConfigurationEdit] =
-            call.body?["activate"]?.boolean == true
-            ? [.activation(release: UInt64(number), by: call.caller.id)] : []
+        let actor = PolicyReleases.Actor(person: call.caller.person, token: call.caller.id)
+        let number: Int64
+        do {
+            number = try await releases.make(documents, by: actor, in: namespace, transaction)
+        } catch let failure as PolicyRelease.Failure {
+            throw Problem(failure, given: given.map(\.name))
+        }
+        var activation: [ConfigurationEdit] = []
+        if call.body?["activate"]?.boolean == true {
+            try await allowActivation(of: number, call, given: given, transaction)
+            activation = [.activation(release: UInt64(number), by: call.caller.id)]
+        }
         var body: [UInt8]?
         _ = try await change(activation, call, target: Text("\(number)"), transaction) {
-            let row = try await store.release(number, of: namespace, in: $0)
-            body = row?.wholeJSON()
+            let release = try await releases.shown(number, in: namespace, $0)
+            body = release?.wholeJSON()
             // The trail names the release; its text stands beside it for good.
-            return row?.json()
+            return release?.json()
         }
         guard let body else { throw Problem(.internalError) }
         return .resource(body, status: 201, location: call.location(Text("\(number)")))
@@ -59,11 +63,84 @@ extension RESTHandlers {
         _ call: RESTCall,
         _ transaction: borrowing Transaction
     ) async throws -> RESTAnswer {
-        guard let number = Int64(call.parameters[1].string),
-            let row = try await store.release(number, of: try call.namespaceID, in: transaction)
-        else { throw Problem(.notFound) }
-        return .resource(row.wholeJSON())
+        .resource(try await release(call, transaction).wholeJSON())
     }
+
+    func readReleaseManifest(
+        _ call: RESTCall,
+        _ transaction: borrowing Transaction
+    ) async throws -> RESTAnswer {
+        guard let number = UInt64(call.parameters[1].string),
+            let signed = try await store.manifest(
+                of: number,
+                in: try call.namespaceID,
+                in: transaction
+            )
+        else { throw Problem(.notFound) }
+        return RESTAnswer(status: 200, body: signed.json())
+    }
+
+    // MARK: - Reviews
+
+    func listReviews(
+        _ call: RESTCall,
+        _ transaction: borrowing Transaction
+    ) async throws -> RESTAnswer {
+        let page = try call.page
+        let rows = try await store.reviews(
+            of: try await release(call, transaction).row.release.number,
+            in: try call.namespaceID,
+            after: try page.numberOrZero,
+            limit: page.limit + 1,
+            in: transaction
+        )
+        return list(rows, page) { $0.write(to: &$1) }
+    }
+
+    func createReview(
+        _ call: RESTCall,
+        _ transaction: borrowing Transaction
+    ) async throws -> RESTAnswer {
+        let release = try await release(call, transaction)
+        let stored = release.row.release
+        guard let verdict = ReviewRow.Verdict(rawValue: try call.text("verdict").string) else {
+            throw Problem(.internalError)
+        }
+        if let digest = call.body?["digest"]?.string, digest != Text(Hex.encode(stored.digest)) {
+            throw Problem(.preconditionFailed, "the release has another digest")
+        }
+        let person = call.caller.person
+        // Of a release from before makers were kept, nobody is known not to be the maker.
+        guard let maker = release.row.maker, !person.mayBe(maker) else {
+            throw Problem(
+                .policyReviewOwn,
+                "needs somebody else, with a token that the maker had no part in"
+            )
+        }
+        let step: ReleaseLife.Step = verdict == .approved ? .approve : .reject
+        if let refusal = release.life.refusal(of: step) {
+            throw Problem(refusal, release.findings)
+        }
+        let review = try await store.addReview(
+            verdict,
+            comment: call.body?["comment"]?.string ?? "",
+            of: stored,
+            by: person,
+            with: call.caller.id,
+            in: try call.namespaceID,
+            in: transaction
+        )
+        guard let review else { throw Problem(.alreadyExists, "one person reviews a release once") }
+        let body = review.json()
+        try await call.entry(
+            on: Text("\(stored.number)"),
+            after: body,
+            of: try call.namespaceID
+        ).insert(in: transaction)
+        return RESTAnswer(status: 201, body: body)
+    }
+
+    // MARK: - Activations
 
     func listActivations(
         _ call: RESTCall,
@@ -85,15 +162,13 @@ extension RESTHandlers {
     ) async throws -> RESTAnswer {
         let namespace = try call.namespaceID
         guard let number = call.body?["release"]?.int64 else { throw Problem(.internalError) }
-        guard let row = try await store.release(number, of: namespace, in: transaction) else {
-            throw Problem(
-                .requestInvalid,
-                "see errors",
-                errors: [.init("/release", .reference, "no such release")]
-            )
+        if let replaced = call.body?["replaces"] {
+            let active = try await store.activeReleaseNumber(of: namespace, in: transaction)
+            guard replaced.int64 == active.map(Int64.init) else {
+                throw Problem(.preconditionFailed, "another release is in force by now")
+            }
         }
-        // Stored by another build, perhaps: what this one cannot enforce must not come into force.
-        try compile(row.release.documents, given: [])
+        try await allowActivation(of: number, call, given: [], transaction)
         let body = try await change(
             [.activation(release: UInt64(number), by: call.caller.id)],
             call,
@@ -104,6 +179,38 @@ extension RESTHandlers {
         }
         guard let body else { throw Problem(.internalError) }
         return RESTAnswer(status: 201, body: body)
+    }
+
+    private func allowActivation(
+        of number: Int64,
+        _ call: RESTCall,
+        given: [StoredRelease.Document],
+        _ transaction: borrowing Transaction
+    ) async throws {
+        let namespace = try call.itsNamespace
+        guard let release = try await releases.shown(number, in: namespace, transaction) else {
+            throw Problem(
+                .requestInvalid,
+                "see errors",
+                errors: [.init("/release", .reference, "no such release")]
+            )
+        }
+        do {
+            try await releases.allowActivation(of: release, in: namespace, transaction)
+        } catch let refusal as PolicyReleases.Refusal {
+            throw Problem(refusal, given: given.map(\.name))
+        }
+    }
+
+    /// The release in the path.
+    private func release(
+        _ call: RESTCall,
+        _ transaction: borrowing Transaction
+    ) async throws -> ShownRelease {
+        guard let number = Int64(call.parameters[1].string),
+            let release = try await releases.shown(number, in: try call.itsNamespace, transaction)
+        else { throw Problem(.notFound) }
+        return release
     }
 
     private func documents(_ call: RESTCall) throws(Problem) -> [StoredRelease.Document] {
@@ -124,33 +231,71 @@ extension RESTHandlers {
         }
         return documents
     }
+}
 
-    /// What does not compile is never stored.
-    private func compile(
-        _ documents: [StoredRelease.Document],
-        given: [StoredRelease.Document]
-    ) throws(Problem) {
-        do throws(PolicyRelease.Failure) {
-            _ = try PolicyRelease(
-                number: 1,
-                documents: documents.map { .init(name: $0.name, source: $0.source) }
-            )
-        } catch {
-            throw Problem(
-                .policyInvalid,
+extension Problem {
+    /// Why a release does not come into force.
+    ///
+    /// - Parameter given: the names of the documents in the request, in its order.
+    init(_ refusal: PolicyReleases.Refusal, given: [Text]) {
+        switch refusal {
+        case .life(let refusal, let findings): self.init(refusal, findings, given: given)
+        case .invalid(let failure): self.init(failure, given: given)
+        case .manifest(let reason): self.init(.policyManifestInvalid, reason)
+        }
+    }
+
+    /// Why a step in the life of a release is not possible.
+    init(
+        _ refusal: ReleaseLife.Refusal,
+        _ findings: [ReleaseFinding],
+        given: [Text] = []
+    ) {
+        switch refusal {
+        case .checksFailed:
+            let errors = findings.filter(\.isError)
+            self.init(
+                .policyChecksFailed,
                 "see errors",
-                errors: error.findings.prefix(Schema.errorsMax).map { finding in
-                    let index = given.firstIndex { $0.name == finding.document }
-                    return FieldError(
-                        index.map { Text("/documents/\($0)/source") } ?? "/documents",
+                errors: errors.prefix(Schema.errorsMax).map { finding in
+                    FieldError(
+                        Self.pointer(to: finding.document, given),
                         .policy,
-                        finding.message,
+                        "\(finding.code): \(finding.message)",
+                        document: finding.document,
                         line: finding.line,
                         column: finding.column
                     )
                 }
             )
+        case .reviewsMissing(let approvals, let required):
+            self.init(.policyReviewsMissing, "\(approvals) of \(required) people approved it")
+        case .rejected: self.init(.policyRejected, "make a new release")
+        case .active: self.init(.policyActive)
+        case .retired: self.init(.policyRetired)
         }
+    }
+
+    /// Why documents make no release; they are never stored.
+    init(_ failure: PolicyRelease.Failure, given: [Text]) {
+        self.init(
+            .policyInvalid,
+            "see errors",
+            errors: failure.findings.prefix(Schema.errorsMax).map { finding in
+                FieldError(
+                    Self.pointer(to: finding.document, given),
+                    .policy,
+                    finding.message,
+                    document: finding.document,
+                    line: finding.line,
+                    column: finding.column
+                )
+            }
+        )
+    }
+
+    private static func pointer(to document: Text, _ given: [Text]) -> Text {
+        given.firstIndex(of: document).map { Text("/documents/\($0)/source") } ?? "/documents"
     }
 }
 

@@ -11,6 +11,7 @@ struct RESTHandlers: Sendable {
     let namespaces: NamespaceStore
     let records: RecordStore
     let keys: KeyStore
+    let releases: PolicyReleases
     /// Fetches what an issuer publishes; absent: key sets are given with the request.
     let keySets: (any KeySetSource)?
     /// Absent: development tokens are off.
@@ -81,6 +82,9 @@ struct RESTHandlers: Sendable {
         case .listReleases: try await listReleases(call, transaction)
         case .createRelease: try await createRelease(call, transaction)
         case .readRelease: try await readRelease(call, transaction)
+        case .readReleaseManifest: try await readReleaseManifest(call, transaction)
+        case .listReviews: try await listReviews(call, transaction)
+        case .createReview: try await createReview(call, transaction)
         case .listActivations: try await listActivations(call, transaction)
         case .createActivation: try await createActivation(call, transaction)
         case .listProxies: try await listProxies(call, transaction)
@@ -177,6 +181,8 @@ struct RESTHandlers: Sendable {
         let isNew = try await store.makeNamespace(
             name,
             trustsOnFirstUse: call.body?["trustOnFirstUse"]?.boolean ?? false,
+            policyReviewersRequired: call.body?["policyReviewersRequired"]?.int64.map(Int.init)
+                ?? 1,
             in: transaction
         )
         guard isNew else { throw Problem(.alreadyExists) }
@@ -201,12 +207,26 @@ struct RESTHandlers: Sendable {
         guard let row = call.namespace else { throw Problem(.internalError) }
         let before = row.json()
         try call.requireMatch(before)
-        guard let trusts = call.body?["trustOnFirstUse"]?.boolean,
+        var edits: [ConfigurationEdit] = []
+        if let trusts = call.body?["trustOnFirstUse"]?.boolean,
             trusts != row.namespace.trustsOnFirstUse
-        else { return .resource(before) }
+        {
+            edits.append(.namespace(trustsOnFirstUse: trusts))
+        }
+        if let count = call.body?["policyReviewersRequired"]?.int64.map(Int.init),
+            count != row.namespace.policyReviewersRequired
+        {
+            // Whoever could lower it for a moment would need no second person.
+            guard count > row.namespace.policyReviewersRequired || call.caller.namespace == nil
+            else {
+                throw Problem(.forbidden, "fewer reviewers need the installation's token")
+            }
+            edits.append(.policyReviewersRequired(count))
+        }
+        guard !edits.isEmpty else { return .resource(before) }
         let name = row.namespace.name
         let body = try await change(
-            [.namespace(trustsOnFirstUse: trusts)],
+            edits,
             call,
             target: name.text,
             transaction

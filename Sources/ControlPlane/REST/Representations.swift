@@ -2,6 +2,7 @@ import AdminAPI
 import ControlStore
 import Cryptography
 import GatewayModel
+import GatewayPolicy
 import JSON
 
 // What resources look like, in the order of AdminAPI's schemas. Nothing secret has a line here.
@@ -52,6 +53,7 @@ extension NamespaceRow: Represented {
         writer.object { writer in
             writer.member("name", namespace.name.text)
             writer.member("trustOnFirstUse", namespace.trustsOnFirstUse)
+            writer.member("policyReviewersRequired", Int64(namespace.policyReviewersRequired))
             writer.time("createdAt", createdAt)
         }
     }
@@ -168,24 +170,44 @@ extension GroupRow: Represented {
     }
 }
 
-extension ReleaseRow: Represented {
+extension ShownRelease: Represented {
     func write(to writer: inout JSONWriter) { writer.object { writeFacts(to: &$0) } }
 
     private func writeFacts(to writer: inout JSONWriter) {
-        writer.member("number", release.number)
-        writer.member("id", release.id)
-        writer.member("digest", Text(Hex.encode(release.digest)))
-        writer.member("createdBy", createdBy)
-        writer.time("createdAt", createdAt)
-        writer.member("active", isActive)
+        writer.member("number", row.release.number)
+        writer.member("id", row.release.id)
+        writer.member("digest", Text(Hex.encode(row.release.digest)))
+        writer.member("createdBy", row.createdBy)
+        writer.text("maker", orNull: row.maker?.name)
+        writer.time("createdAt", row.createdAt)
+        writer.member("active", row.isActive)
+        writer.member("state", Text(life.state.rawValue))
+        writer.member("approvals", Int64(row.approvals))
+        writer.member("rejections", Int64(row.rejections))
     }
 
+    /// With the documents, and what the checks find in them.
     func wholeJSON() -> [UInt8] {
         var writer = JSONWriter()
         writer.object { writer in
             writeFacts(to: &writer)
+            writer.array("activationRefusals") { writer in
+                if let refusal = life.refusal(of: .activate) {
+                    writer.value(Text(Problem(refusal, findings).type.rawValue))
+                }
+            }
+            writer.object("checks") { writer in
+                let errors = findings.count(where: \.isError)
+                writer.member("errors", Int64(errors))
+                writer.member("warnings", Int64(findings.count - errors))
+                writer.array("findings") { writer in
+                    for finding in findings.prefix(Schema.findingsMax) {
+                        finding.write(to: &writer)
+                    }
+                }
+            }
             writer.array("documents") { writer in
-                for document in release.documents {
+                for document in row.release.documents {
                     writer.object { writer in
                         writer.member("name", document.name)
                         writer.member("source", document.source)
@@ -197,11 +219,51 @@ extension ReleaseRow: Represented {
     }
 }
 
+extension ReleaseFinding: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("code", code)
+            writer.member("severity", (isError ? "error" : "warning") as Text)
+            writer.member("policy", policy)
+            writer.member("document", document)
+            writer.member("line", Int64(line))
+            writer.member("column", Int64(column))
+            writer.member("message", message)
+        }
+    }
+}
+
+extension SignedManifest: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("manifest", Text(String(decoding: bytes, as: UTF8.self)))
+            writer.member("signature", Text(Base64.encode(signature, .url)))
+            writer.member("keyId", keyID)
+        }
+    }
+}
+
+extension ReviewRow: Represented {
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("id", id)
+            writer.member("release", release)
+            writer.member("digest", Text(Hex.encode(digest)))
+            writer.member("verdict", Text(verdict.rawValue))
+            writer.member("comment", comment)
+            writer.member("reviewer", reviewer)
+            writer.member("reviewedBy", reviewedBy)
+            writer.time("reviewedAt", reviewedAt)
+        }
+    }
+}
+
 extension ActivationRow: Represented {
     func write(to writer: inout JSONWriter) {
         writer.object { writer in
             writer.member("id", id)
             writer.member("release", release)
+            writer.member("kind", (isRollback ? "rollback" : "activation") as Text)
             writer.member("activatedBy", activatedBy)
             writer.time("activatedAt", activatedAt)
         }

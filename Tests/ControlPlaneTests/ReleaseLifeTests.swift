@@ -1,0 +1,405 @@
+import ControlPlane
+import ControlStore
+import Cryptography
+import Foundation
+import GatewayModel
+import JSON
+import Postgres
+import PostgresTestSupport
+import Testing
+
+/// The life of a release over REST: made, reviewed, put in force, brought back; on a real database.
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
+struct ReleaseLifeTests {
+    static let base = "/v1/namespaces/sre"
+    static let releases = base + "/releases"
+
+    /// A request body with one policy of this id.
+    static func draft(_ id: String, activate: Bool = false) -> String {
+        #"""
+        {"documents": [{"name": "p.cedar", "source":
+          "@id(\"\#(id)\") permit (principal in MCP::Group::\"a\", action, resource);"}],
+         "activate": \#(activate)}
+        """#
+    }
+
+    static let approve = #"{"verdict": "approved", "comment": "looks right"}"#
+    static let reject = #"{"verdict": "rejected", "comment": "no"}"#
+
+    static func reviews(_ number: Int64) -> String { "\(releases)/\(number)/reviews" }
+
+    @Test func `a second person approves, and then the release comes into force`() async throws {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            let bob = try await plane.api(name: "bob")
+            try await plane.require(1, ann)
+            let made = try await ann.post(Self.releases, Self.draft("p"))
+            #expect(made.status == 201 && made.text("state") == "draft")
+            #expect(
+                made.text("maker") == "ann" && made.text("createdBy")?.hasPrefix("tok_") == true
+            )
+            #expect(
+                made.json?["activationRefusals"]?.elements.map(\.string)
+                    == ["policy-reviews-missing"]
+            )
+            let number = try #require(made.json?["number"]?.int64)
+            let activation = #"{"release": \#(number)}"#
+            let early = try await ann.post(Self.base + "/activations", activation)
+            #expect(early.status == 409 && early.problem == "/problems/policy-reviews-missing")
+            #expect(early.text("detail") == "0 of 1 people approved it")
+            // Nobody reviews what they made, whatever the token.
+            let second = try await plane.api(of: "sre", name: "ann")
+            for client in [ann, second] {
+                for verdict in [Self.approve, Self.reject] {
+                    let own = try await client.post(Self.reviews(number), verdict)
+                    #expect(own.status == 403 && own.problem == "/problems/policy-review-own")
+                }
+            }
+            #expect(try await ann.all(Self.reviews(number)).isEmpty)
+
+            let wrong =
+                #"{"verdict": "approved", "digest": "\#(String(repeating: "0", count: 64))"}"#
+            #expect(try await bob.post(Self.reviews(number), wrong).status == 412)
+            let review = try await bob.post(Self.reviews(number), Self.approve)
+            #expect(review.status == 201 && review.text("reviewer") == "bob")
+            #expect(review.text("digest") == made.text("digest"))
+            let twice = try await plane.api(of: "sre", name: "bob")
+                .post(Self.reviews(number), Self.reject)
+            #expect(twice.status == 409 && twice.problem == "/problems/already-exists")
+            let approved = try await ann.get("\(Self.releases)/\(number)")
+            #expect(approved.text("state") == "approved" && approved.etag != made.etag)
+            #expect(approved.json?["activationRefusals"]?.count == 0)
+
+            let active = try await ann.post(Self.base + "/activations", activation)
+            #expect(active.status == 201 && active.text("kind") == "activation")
+            #expect(try await plane.activeRelease() == UInt64(number))
+            #expect(try await ann.get("\(Self.releases)/\(number)").text("state") == "active")
+            #expect(try await ann.get("\(Self.releases)/1").text("state") == "retired")
+            let again = try await ann.post(Self.base + "/activations", activation)
+            #expect(again.status == 409 && again.problem == "/problems/policy-active")
+            let late = try await plane.api(name: "eve").post(Self.reviews(number), Self.reject)
+            #expect(late.problem == "/problems/policy-active")
+
+            // The way back needs nobody.
+            let back = try await ann.post(Self.base + "/activations", #"{"release": 1}"#)
+            #expect(back.status == 201 && back.text("kind") == "rollback")
+            #expect(try await plane.activeRelease() == 1)
+            #expect(
+                try await plane.trail(ann).filter { !$0.hasPrefix("api-token ") }.suffix(5) == [
+                    "updateNamespace sre", "createRelease \(number)", "createReview \(number)",
+                    "createActivation \(number)", "createActivation 1",
+                ]
+            )
+        }
+    }
+
+    @Test func `a rejection is for good`() async throws {
+        try await Plane.run { plane in
+            let (ann, bob) = (try await plane.api(name: "ann"), try await plane.api(name: "bob"))
+            let made = try await ann.post(Self.releases, Self.draft("p"))
+            let number = try #require(made.json?["number"]?.int64)
+            #expect(try await bob.post(Self.reviews(number), Self.reject).status == 201)
+            let eve = try await plane.api(name: "eve").post(Self.reviews(number), Self.approve)
+            #expect(eve.problem == "/problems/policy-rejected")
+            let activation = try await ann.post(
+                Self.base + "/activations",
+                #"{"release": \#(number)}"#
+            )
+            #expect(activation.status == 409 && activation.problem == "/problems/policy-rejected")
+            #expect(try await ann.get("\(Self.releases)/\(number)").text("state") == "rejected")
+            let states = try await ann.all(Self.releases).map { $0["state"]?.string }
+            #expect(states == ["rejected", "active"])
+            let reviews = try await ann.all(Self.reviews(number))
+            #expect(reviews.map { $0["verdict"]?.string } == ["rejected"])
+            #expect(reviews.map { $0["comment"]?.string } == ["no"])
+            #expect(try await ann.get(Self.reviews(99)).status == 404)
+        }
+    }
+
+    @Test func `a token that the maker made, or made the maker's, is no second person`()
+        async throws
+    {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            func token(_ name: String, by client: RESTClient) async throws -> RESTClient {
+                let body = #"{"name": "\#(name)", "role": "administrator"}"#
+                return client.with(try await client.post("/v1/api-tokens", body).text("token"))
+            }
+            let bob = try await token("bob", by: ann)
+            let carl = try await token("carl", by: bob)
+            let made = try await ann.post(Self.releases, Self.draft("p"))
+            let number = try #require(made.json?["number"]?.int64)
+            for client in [bob, carl] {
+                let answer = try await client.post(Self.reviews(number), Self.approve)
+                #expect(answer.problem == "/problems/policy-review-own")
+            }
+            let theirs = try await carl.post(Self.releases, Self.draft("q"))
+            let other = try #require(theirs.json?["number"]?.int64)
+            let answer = try await ann.post(Self.reviews(other), Self.approve)
+            #expect(answer.problem == "/problems/policy-review-own")
+            // Two that a third one made are two.
+            let dan = try await token("dan", by: ann)
+            #expect(try await dan.post(Self.reviews(other), Self.approve).status == 201)
+        }
+    }
+
+    @Test func `what the checks find keeps a release from being approved and activated`()
+        async throws
+    {
+        try await Plane.run { plane in
+            let (ann, bob) = (try await plane.api(name: "ann"), try await plane.api(name: "bob"))
+            let documents =
+                #"[{"name": "ok.cedar", "source": "// nothing"}, {"name": "p.cedar", "source": "\n permit (principal in MCP::Group::\"a\", action, resource);"}]"#
+            let made = try await ann.post(Self.releases, #"{"documents": \#(documents)}"#)
+            #expect(made.status == 201)
+            let checks = made.json?["checks"]
+            #expect(checks?["errors"]?.int64 == 1)
+            let finding = checks?["findings"]?.elements.first { _ in true }
+            #expect(finding?["code"]?.string == "id_missing")
+            #expect(finding?["document"]?.string == "p.cedar")
+            #expect(finding?["line"]?.int64 == 2 && finding?["column"]?.int64 == 2)
+            let number = try #require(made.json?["number"]?.int64)
+            func expectFailed(_ answer: RESTClient.Answer, at pointer: String) {
+                #expect(answer.status == 422)
+                #expect(answer.problem == "/problems/policy-checks-failed")
+                #expect(answer.errors == ["\(pointer) policy"])
+                let error = answer.json?["errors"]?.elements.first { _ in true }
+                #expect(error?["document"]?.string == "p.cedar" && error?["line"]?.int64 == 2)
+                #expect(error?["detail"]?.string?.string.hasPrefix("id_missing: ") == true)
+            }
+            expectFailed(try await bob.post(Self.reviews(number), Self.approve), at: "/documents")
+            expectFailed(
+                try await ann.post(Self.base + "/activations", #"{"release": \#(number)}"#),
+                at: "/documents"
+            )
+            let before = try await plane.trail(ann)
+            expectFailed(
+                try await ann.post(
+                    Self.releases,
+                    #"{"documents": \#(documents), "activate": true}"#
+                ),
+                at: "/documents/1/source"
+            )
+            // Refused as a whole: the release was not made either.
+            #expect(try await ann.all(Self.releases).count == 2)
+            #expect(try await plane.trail(ann) == before)
+            #expect(try await bob.post(Self.reviews(number), Self.reject).status == 201)
+        }
+    }
+
+    @Test func `the manifest shows what was signed, and an edited row does not come into force`()
+        async throws
+    {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            let made = try await ann.post(Self.releases, Self.draft("p"))
+            let number = try #require(made.json?["number"]?.int64)
+            let path = "\(Self.releases)/\(number)/manifest"
+            let shown = try await ann.get(path)
+            let manifest = try #require(shown.text("manifest").map { Array($0.utf8) })
+            let root = try JSONDocument(parsing: manifest).root
+            #expect(root["digest"]?.string?.string == made.text("digest"))
+            let key = plane.assembly.installation
+            #expect(shown.text("keyId") == key.snapshotKeyID)
+            let signature = try #require(shown.text("signature"))
+            try key.snapshot.verificationKey.verify(
+                try #require(Base64.decode(signature, .url)),
+                over: Array("ostiary-release-v1\n".utf8) + manifest,
+                with: .es256
+            )
+            #expect(try await ann.get("\(Self.releases)/99/manifest").status == 404)
+
+            try await plane.superuser { client in
+                for statement: Query in [
+                    "alter table policy_document disable trigger policy_document_is_insert_only",
+                    "update policy_document set source = '' where release_number = \(number)",
+                ] {
+                    _ = try await client.query(statement)
+                }
+            }
+            let activation = try await ann.post(
+                Self.base + "/activations",
+                #"{"release": \#(number)}"#
+            )
+            #expect(activation.status == 409)
+            #expect(activation.problem == "/problems/policy-manifest-invalid")
+            #expect(try await plane.activeRelease() == 1)
+        }
+    }
+
+    @Test func `fewer reviewers need the installation's token`() async throws {
+        try await Plane.run { plane in
+            let (ann, own) = (try await plane.api(), try await plane.api(of: "sre"))
+            let read = try await own.get(Self.base)
+            #expect(read.json?["policyReviewersRequired"]?.int64 == 0)
+            let two = #"{"policyReviewersRequired": 2}"#
+            let raised = try await own.patch(Self.base, two, match: read.etag)
+            #expect(raised.json?["policyReviewersRequired"]?.int64 == 2)
+            for count in [0, 1] {
+                let body = #"{"policyReviewersRequired": \#(count), "trustOnFirstUse": false}"#
+                #expect(try await own.patch(Self.base, body, match: raised.etag).status == 403)
+            }
+            #expect(try await own.get(Self.base).bytes == raised.bytes)
+            let one = #"{"policyReviewersRequired": 1}"#
+            #expect(try await ann.patch(Self.base, one, match: raised.etag).status == 200)
+            for count in ["-1", "6", "1.5", "\"1\""] {
+                let body = #"{"policyReviewersRequired": \#(count)}"#
+                #expect(try await ann.patch(Self.base, body, match: "*").status == 422)
+            }
+            let made = try await ann.post("/v1/namespaces", #"{"name": "new"}"#)
+            #expect(made.json?["policyReviewersRequired"]?.int64 == 1)
+            let open = #"{"name": "open", "policyReviewersRequired": 0}"#
+            let other = try await ann.post("/v1/namespaces", open)
+            #expect(other.json?["policyReviewersRequired"]?.int64 == 0)
+        }
+    }
+
+    @Test func `of two activations that saw the same release in force, one happens`() async throws {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            var numbers: [Int64] = []
+            for id in ["p", "q", "r"] {
+                let made = try await ann.post(Self.releases, Self.draft(id))
+                numbers.append(try #require(made.json?["number"]?.int64))
+            }
+            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                for number in numbers {
+                    group.addTask {
+                        try await ann.post(
+                            Self.base + "/activations",
+                            #"{"release": \#(number), "replaces": 1}"#
+                        ).status
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(statuses.sorted() == [201, 412, 412])
+            #expect(try await ann.all(Self.base + "/activations").count == 2)
+            let none = try await ann.post(
+                Self.base + "/activations",
+                #"{"release": 1, "replaces": null}"#
+            )
+            #expect(none.status == 412)
+        }
+    }
+
+    @Test func `a rejection and an activation at once end in one order, never in both`()
+        async throws
+    {
+        try await Plane.run { plane in
+            let (ann, bob) = (try await plane.api(name: "ann"), try await plane.api(name: "bob"))
+            for round in 0..<8 {
+                let made = try await ann.post(Self.releases, Self.draft("p\(round)"))
+                let number = try #require(made.json?["number"]?.int64)
+                async let activated = ann.post(
+                    Self.base + "/activations",
+                    #"{"release": \#(number)}"#
+                )
+                async let rejected = bob.post(Self.reviews(number), Self.reject)
+                let (activation, rejection) = (try await activated, try await rejected)
+                let state = try await ann.get("\(Self.releases)/\(number)").text("state")
+                if activation.status == 201 {
+                    #expect(rejection.problem == "/problems/policy-active" && state == "active")
+                } else {
+                    #expect(activation.problem == "/problems/policy-rejected")
+                    #expect(rejection.status == 201 && state == "rejected")
+                }
+            }
+        }
+    }
+
+    @Test func `two people who review at once are both heard`() async throws {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            try await plane.require(3, ann)
+            let made = try await ann.post(Self.releases, Self.draft("p"))
+            let number = try #require(made.json?["number"]?.int64)
+            var reviewers: [RESTClient] = []
+            for name in ["bob", "carl", "dan", "bob"] {
+                reviewers.append(try await plane.api(name: name))
+            }
+            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                for reviewer in reviewers {
+                    group.addTask {
+                        try await reviewer.post(Self.reviews(number), Self.approve).status
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(statuses.sorted() == [201, 201, 201, 409])
+            let release = try await ann.get("\(Self.releases)/\(number)")
+            #expect(release.json?["approvals"]?.int64 == 3)
+            #expect(release.text("state") == "approved")
+        }
+    }
+
+    @Test func `an import leaves a draft where somebody else has to look`() async throws {
+        try await Plane.run { plane in
+            let (ann, bob) = (try await plane.api(name: "ann"), try await plane.api(name: "bob"))
+            try await plane.require(1, ann)
+            func document(_ source: String, _ more: String = "") -> [UInt8] {
+                Array(
+                    #"{"namespace": "sre"\#(more), "policies": [{"name": "a.cedar", "source": "\#(source)"}]}"#
+                        .utf8
+                )
+            }
+            let source = #"@id(\"x\") permit (principal in MCP::Group::\"a\", action, resource);"#
+            for isFirst in [true, false] {
+                let outcome = try await plane.apply(document(source))
+                #expect(outcome.draft?.number == 2)
+                #expect(outcome.draft?.reason.contains("0 of 1") == true)
+                #expect(outcome.isChanged == isFirst)
+                #expect(try await plane.activeRelease() == 1)
+            }
+            // Applied twice, it is one draft; approved, the same import puts it in force.
+            #expect(try await ann.all(Self.releases).count == 2)
+            #expect(try await bob.post(Self.reviews(2), Self.approve).status == 201)
+            #expect(try await plane.apply(document(source)).draft == nil)
+            #expect(try await plane.activeRelease() == 2)
+            #expect(try await !plane.apply(document(source)).isChanged)
+
+            // An operator on control's machine may say that nobody has to look.
+            let open = try await plane.apply(
+                document(
+                    #"@id(\"y\") \#(source.dropFirst(11))"#,
+                    #", "policyReviewersRequired": 0"#
+                )
+            )
+            #expect(open.draft == nil)
+            #expect(try await plane.activeRelease() == 3)
+            let error = await #expect(throws: ImportError.self) {
+                try await plane.apply(document("permit (principal, action, resource);"))
+            }
+            #expect("\(try #require(error))".contains("a.cedar:1:1: give it an @id"))
+            #expect(try await ann.all(Self.releases).count == 3)
+        }
+    }
+
+    @Test func `the first release of a namespace comes with its import`() async throws {
+        try await Plane.run { plane in
+            let first = #"""
+                {"namespace": "new", "policies": [{"name": "a.cedar", "source": ""}]}
+                """#
+            #expect(try await plane.apply(Array(first.utf8)).draft == nil)
+            let ann = try await plane.api(name: "ann")
+            #expect(try await ann.get("/v1/namespaces/new/releases/1").text("state") == "active")
+            let second = #"""
+                {"namespace": "new", "policies": [{"name": "b.cedar", "source": ""}]}
+                """#
+            #expect(try await plane.apply(Array(second.utf8)).draft?.number == 2)
+        }
+    }
+}
+
+extension Plane {
+    /// Sets how many reviewers a release of the namespace needs.
+    func require(_ reviewers: Int, _ client: RESTClient) async throws {
+        let body = #"{"policyReviewersRequired": \#(reviewers)}"#
+        let answer = try await client.patch(ReleaseLifeTests.base, body, match: "*")
+        #expect(answer.status == 200)
+    }
+
+    func apply(_ document: [UInt8]) async throws -> ImportOutcome {
+        try await database { try await $0.apply(document: document, folder: "/") }
+    }
+}
