@@ -193,9 +193,8 @@ let package = Package(
         tests(
             "DataPlaneTests",
             [
-                "DataPlane", "Cedar", "Cryptography", "GatewayModel", "GatewayPolicy", "JSON",
-                "MCPProtocol",
-                "Networking", nioCore,
+                "DataPlane", "AuditLog", "Cedar", "ControlProtocol", "Cryptography",
+                "GatewayModel", "GatewayPolicy", "JSON", "MCPProtocol", "Networking", nioCore,
             ]
         ),
         tests("TidyTests", ["GatewayModel", "ServiceRuntime"]),

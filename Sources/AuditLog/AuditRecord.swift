@@ -13,8 +13,8 @@ public enum AuditRecord: Sendable {
     case intent(CallFacts, Decision, parts: [RecordPart])
     /// How the call of an intent ended.
     case outcome(of: Intent, CallOutcome)
-    /// A message was stopped.
-    case refusal(CallFacts, Rejection)
+    /// A message was stopped; the arguments are a part of it when policy stopped a call, and they are not too long.
+    case refusal(CallFacts, Rejection, parts: [RecordPart] = [])
     /// Something without an effect was answered.
     case access(CallFacts, Decision?)
     /// Numbers from `first` to `last` never arrived before their epoch was closed.
@@ -129,6 +129,10 @@ public struct CallFacts: Sendable {
     public var trace: Text?
     /// Which configuration was in force, and how old its lease was.
     public var snapshot: SnapshotFacts?
+    /// What the decision rested on; goes on record with one.
+    public var decided = DecisionFacts()
+    /// What the release in shadow would have answered; goes on record beside a decision.
+    public var shadow: Decision?
 
     /// The configuration a decision rested on.
     public struct SnapshotFacts: Hashable, Sendable {
@@ -202,17 +206,8 @@ extension AuditRecord {
         case .intent(let facts, let decision, let itsParts):
             writer.member("kind", Kind.intent.rawValue)
             writer.members(of: facts)
-            writer.members(of: decision)
-            writer.key("parts")
-            writer.beginArray()
-            for part in itsParts {
-                writer.beginObject()
-                writer.member("name", part.name.rawValue)
-                writer.member("commitment", commitment(to: part))
-                writer.member("bytes", Int64(part.content.count))
-                writer.endObject()
-            }
-            writer.endArray()
+            writer.members(of: decision, facts)
+            writer.members(of: itsParts)
             parts = itsParts
         case .outcome(let intent, let outcome):
             writer.member("kind", Kind.outcome.rawValue)
@@ -226,19 +221,23 @@ extension AuditRecord {
                 writer.endObject()
             }
             writer.members(of: outcome)
-        case .refusal(let facts, let rejection):
+        case .refusal(let facts, let rejection, let itsParts):
             writer.member("kind", Kind.refusal.rawValue)
             writer.members(of: facts)
             writer.member("code", rejection.code.rawValue)
             writer.member("detail", rejection.detail)
             if let decision = rejection.decision {
-                writer.members(of: decision)
+                writer.members(of: decision, facts)
+            }
+            if !itsParts.isEmpty {
+                writer.members(of: itsParts)
+                parts = itsParts
             }
         case .access(let facts, let decision):
             writer.member("kind", Kind.access.rawValue)
             writer.members(of: facts)
             if let decision {
-                writer.members(of: decision)
+                writer.members(of: decision, facts)
             }
         case .gap(let gap):
             writer.member("kind", Kind.gap.rawValue)
@@ -298,7 +297,29 @@ extension JSONWriter {
         }
     }
 
-    fileprivate mutating func members(of decision: Decision) {
+    fileprivate mutating func members(of parts: [RecordPart]) {
+        key("parts")
+        beginArray()
+        for part in parts {
+            beginObject()
+            member("name", part.name.rawValue)
+            member("commitment", commitment(to: part))
+            member("bytes", Int64(part.content.count))
+            endObject()
+        }
+        endArray()
+    }
+
+    /// A decision, with what it rested on and what the release in shadow would have said.
+    fileprivate mutating func members(of decision: Decision, _ facts: CallFacts) {
+        members(of: decision)
+        member(of: facts.decided)
+        if let shadow = facts.shadow {
+            member(ofShadow: shadow)
+        }
+    }
+
+    private mutating func members(of decision: Decision) {
         key("decision")
         beginObject()
         member("answer", decision.answer.rawValue)

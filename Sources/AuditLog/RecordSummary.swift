@@ -29,7 +29,7 @@ public struct RecordSummary: Hashable, Sendable {
     public let answer: Text?
     /// Why it was stopped, or did not succeed.
     public let code: Text?
-    /// What it says of its parts, in order; `nil` if it says nothing.
+    /// What it says of its parts, in order; `nil` if it says nothing: a record of an older proxy, or one without any.
     public let parts: [PartClaim]?
 
     /// What a record says of one of its parts, well-formed or not.
@@ -38,6 +38,12 @@ public struct RecordSummary: Hashable, Sendable {
         public let name: Text?
         /// The commitment to its salt and content.
         public let commitment: Text?
+
+        /// What a record says of a part.
+        public init(name: Text?, commitment: Text?) {
+            self.name = name
+            self.commitment = commitment
+        }
     }
 
     /// Why bytes are not a record.

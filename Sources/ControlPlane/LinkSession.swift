@@ -203,6 +203,13 @@ actor LinkSession {
     }
 
     private func note(_ report: WireSnapshotReport) {
+        if !report.shadowRefusal.isEmpty {
+            // The proxy's log has the reason; here it is another machine's text.
+            logger.error(
+                "the proxy does not evaluate the release in shadow",
+                metadata: ["ostiary.snapshot.version": "\(report.version)"]
+            )
+        }
         guard !report.refusal.isEmpty else { return }
         logger.error(
             "the proxy refused a snapshot",

@@ -140,6 +140,18 @@ public struct PartSealer: Sendable {
         )
     }
 
+    /// The content of a stored part, for whoever opens many under one key.
+    static func content(
+        of sealed: [UInt8],
+        _ name: String,
+        at position: RecordPosition,
+        with key: AEAD
+    ) throws(CryptographyError) -> [UInt8] {
+        let plain = try key.open(sealed, authenticating: place(name, position))
+        guard plain.count >= RecordFormat.saltByteCount else { throw .authenticationFailed }
+        return Array(plain[RecordFormat.saltByteCount...])
+    }
+
     /// Every piece is a label or a number, so that the separator cannot stand inside one.
     private static func place(_ name: String, _ at: RecordPosition) -> [UInt8] {
         Array(
@@ -277,7 +289,8 @@ public struct RecordBatch: Sendable {
         _ record: IncomingRecord,
         _ summary: RecordSummary
     ) throws(RecordRefusal.Code) {
-        guard summary.kind == .intent else {
+        // Arguments belong to what policy decided on: a call that goes on, or one that it stopped.
+        guard summary.kind == .intent || summary.kind == .refusal && summary.answer != nil else {
             guard record.parts.isEmpty else { throw .partMismatch }
             return
         }

@@ -153,6 +153,7 @@ struct LinkMetrics: Sendable {
     let leaseRemaining = Gauge(label: "ostiary.lease.remaining")
     let snapshotVersion = Gauge(label: "ostiary.snapshot.version")
     let snapshotRefused = Counter(label: "ostiary.snapshot.refused")
+    let shadowRefused = Counter(label: "ostiary.shadow.refused")
     let owed = Gauge(label: "ostiary.record.owed")
     let owedSize = Gauge(label: "ostiary.record.owed.size")
     let unsentSize = Gauge(label: "ostiary.record.unsent.size")

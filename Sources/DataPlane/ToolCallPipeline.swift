@@ -93,7 +93,7 @@ struct ToolCallPipeline {
         let release = await end(&call, intent: &intent, counted: &counted)
         if let counted = counted.take() {
             counted.settle(
-                in: view.memory,
+                in: view,
                 wasForwarded: intent != nil && release.end != .notForwarded,
                 succeeded: release.end == .succeeded,
                 at: SystemClock.monotonic()
@@ -106,20 +106,31 @@ struct ToolCallPipeline {
     private struct Counted: ~Copyable {
         let event: PolicyEvent
         let reservation: RateCounters.Reservation
+        /// The same for the release in shadow, which may count other things; what counts is what really happened.
+        let shadow: RateCounters.Reservation?
 
         consuming func settle(
-            in memory: PolicyMemory,
+            in view: GatewayState.View,
             wasForwarded: Bool,
             succeeded: Bool,
             at now: MonotonicInstant
         ) {
-            memory.settle(
+            view.memory.settle(
                 reservation,
                 event,
                 wasForwarded: wasForwarded,
                 succeeded: succeeded,
                 at: now
             )
+            if let shadow {
+                view.shadowMemory.settle(
+                    shadow,
+                    event,
+                    wasForwarded: wasForwarded,
+                    succeeded: succeeded,
+                    at: now
+                )
+            }
         }
     }
 
@@ -142,7 +153,8 @@ struct ToolCallPipeline {
                 code: error.code
             )
             if intent == nil {
-                await link.record(AuditRecord.refusal(call.facts, error).draft())
+                let parts = await arguments(of: call, stoppedBy: error)
+                await link.record(AuditRecord.refusal(call.facts, error, parts: parts).draft())
             }
         }
         if let intent {
@@ -162,9 +174,20 @@ struct ToolCallPipeline {
         let now = SystemClock.monotonic()
         let event = call.event(effect)
         let reservation = view.memory.reserve(event, at: now)
-        let rates = reservation.readings
-        counted = Counted(event: event, reservation: reservation)
-        let decision = try decide(call, tool, rates, view.memory.history(for: event, at: now))
+        let known = Known(
+            rates: reservation.readings,
+            history: view.memory.history(for: event, at: now)
+        )
+        var shadowKnown = Known()
+        var shadowReservation: RateCounters.Reservation?
+        if view.snapshot.shadow != nil {
+            let reservation = view.shadowMemory.reserve(event, at: now)
+            shadowKnown.rates = reservation.readings
+            shadowKnown.history = view.shadowMemory.history(for: event, at: now)
+            shadowReservation = consume reservation
+        }
+        counted = Counted(event: event, reservation: reservation, shadow: shadowReservation)
+        let decision = try decide(&call, tool, known, shadow: shadowKnown)
         try agree(call, tool)
         let permit = try enforce(decision)
         let recorded = try await recordIntent(
@@ -218,32 +241,52 @@ struct ToolCallPipeline {
         return (tool, pin.effect)
     }
 
-    /// The policy decision point.
+    /// What this replica has counted and seen, for one release.
+    private struct Known {
+        var rates: [Text: RateReading] = [:]
+        var history: [Text: Bool] = [:]
+    }
+
+    /// The policy decision point, and beside it the release in shadow, if there is one.
     ///
-    /// Pure. A refused caller who may not even know the tool is told that there is none.
+    /// Pure. A refused caller who may not even know the tool is told that there is none. What the shadow says is noted
+    /// for the record and has no other effect.
     private func decide(
-        _ call: Call,
+        _ call: inout Call,
         _ tool: ToolCatalogue.Tool,
-        _ rates: [Text: RateReading],
-        _ history: [Text: Bool]
+        _ known: Known,
+        shadow shadowKnown: Known
     ) throws(Rejection) -> Decision {
         let point = view.snapshot.decisionPoint
+        let reading = PolicyDecisionPoint.read(call.arguments, tool.input)
         var facts = PolicyFacts(
             time: call.facts.time,
             source: call.client.address,
             definitionPinned: tool.digest == call.facts.definition
         )
         facts.client = call.caller.client
-        facts.rates = rates
-        facts.history = history
+        facts.rates = known.rates
+        facts.history = known.history
+        call.facts.decided = DecisionFacts(facts, isInputFaithful: reading.isFaithful)
         let decision = point.decide(
             call.caller.subject,
             call.server.name,
             call.tool,
-            arguments: call.arguments,
-            schema: tool.input,
+            reading: reading,
             facts: facts
         )
+        if let shadow = view.snapshot.shadow {
+            var facts = facts
+            facts.rates = shadowKnown.rates
+            facts.history = shadowKnown.history
+            call.facts.shadow = shadow.decide(
+                call.caller.subject,
+                call.server.name,
+                call.tool,
+                reading: reading,
+                facts: facts
+            )
+        }
         guard
             decision.answer == .permit
                 || point.mayKnow(
@@ -415,6 +458,30 @@ struct ToolCallPipeline {
         }
     }
 
+    /// What a record keeps of a call that policy stopped: its arguments, as an intent does, so that the call can be
+    /// decided again under another release.
+    ///
+    /// Nothing waits for a refusal, so nothing holds back whoever makes many: long arguments are left out, and all of them
+    /// once half of what may be owed is. The rest of that room belongs to calls that go on.
+    private func arguments(
+        of call: borrowing Call,
+        stoppedBy rejection: Rejection
+    ) async -> [RecordPart] {
+        guard rejection.decision != nil else {
+            return []
+        }
+        let content = call.arguments?.canonicalBytes() ?? Array("{}".utf8)
+        guard content.count <= Self.refusedArgumentsBytesMax, await link.hasRoomForArguments else {
+            Limit.refusedArguments.reached()
+            return []
+        }
+        let salt = CallRandomness.reserve.bytes(RecordFormat.saltByteCount)
+        return [RecordPart(name: .arguments, salt: salt, content: content)]
+    }
+
+    /// The longest arguments kept of a call that was stopped, in bytes of canonical JSON.
+    private static let refusedArgumentsBytesMax = 65_536
+
     private func close(
         _ intent: OpenIntent,
         with release: Release
@@ -424,6 +491,21 @@ struct ToolCallPipeline {
         outcome.result = SHA256.digest(of: release.body)
         outcome.resultBytes = release.body.count
         await link.recordOutcome(outcome, of: intent.number)
+    }
+}
+
+extension DecisionFacts {
+    /// What goes on record of the facts; nothing is made where no counter and no monitor is declared.
+    init(_ facts: PolicyFacts, isInputFaithful: Bool) {
+        self.init()
+        if !facts.rates.isEmpty { rates = facts.rates.mapValues(\.count) }
+        history = facts.history
+        approvals = facts.approvals
+        found = facts.found
+        stepUp = facts.hasSteppedUp
+        sessionAgeMilliseconds = facts.sessionAgeMilliseconds
+        inputFaithful = isInputFaithful
+        definitionPinned = facts.definitionPinned
     }
 }
 

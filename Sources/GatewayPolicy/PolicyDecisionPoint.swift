@@ -78,20 +78,26 @@ public struct PolicyDecisionPoint: Sendable {
         schema: ToolInputSchema? = nil,
         facts: PolicyFacts
     ) -> GatewayModel.Decision {
+        decide(subject, server, tool, reading: Self.read(arguments, schema), facts: facts)
+    }
+
+    /// Whether `subject` may call `tool` with arguments that were read before: by ``read(_:_:)``, for this tool.
+    ///
+    /// Two releases that are asked about one call share the reading.
+    public func decide(
+        _ subject: Subject,
+        _ server: ServerName,
+        _ tool: ToolName,
+        reading: ToolInputSchema.Reading,
+        facts: PolicyFacts
+    ) -> GatewayModel.Decision {
         guard subject.status == .active else {
             return outcomes.decision(.deny, .subjectInactive, [])
         }
         guard facts.definitionPinned else {
             return outcomes.decision(.deny, .definitionChanged, [])
         }
-        let (question, facts) = question(
-            subject,
-            server,
-            tool,
-            arguments: arguments,
-            schema: schema,
-            facts: facts
-        )
+        let (question, facts) = question(subject, server, tool, reading: reading, facts: facts)
         return outcomes.decide(question, facts: facts)
     }
 
@@ -104,7 +110,17 @@ public struct PolicyDecisionPoint: Sendable {
         schema: ToolInputSchema?,
         facts: PolicyFacts
     ) -> (question: OutcomeLayer.Question, facts: PolicyFacts) {
-        let reading = schema.map { $0.read(arguments) } ?? Self.read(arguments)
+        let reading = Self.read(arguments, schema)
+        return question(subject, server, tool, reading: reading, facts: facts)
+    }
+
+    private func question(
+        _ subject: Subject,
+        _ server: ServerName,
+        _ tool: ToolName,
+        reading: ToolInputSchema.Reading,
+        facts: PolicyFacts
+    ) -> (question: OutcomeLayer.Question, facts: PolicyFacts) {
         var facts = facts
         facts.inputFaithful = facts.inputFaithful && reading.isFaithful
         var question = question(subject, server, tool)
@@ -133,8 +149,16 @@ public struct PolicyDecisionPoint: Sendable {
         return outcomes.decide(question.asked, facts: question.facts)
     }
 
+    /// The arguments of a call as policies see them; see ``decide(_:_:_:arguments:schema:facts:)``.
+    public static func read(
+        _ arguments: JSONValue?,
+        _ schema: ToolInputSchema?
+    ) -> ToolInputSchema.Reading {
+        schema.map { $0.read(arguments) } ?? read(arguments)
+    }
+
     /// Arguments that nothing is known of: what Cedar cannot hold is left out, and policies are told that something was.
-    fileprivate static func read(_ arguments: JSONValue?) -> ToolInputSchema.Reading {
+    private static func read(_ arguments: JSONValue?) -> ToolInputSchema.Reading {
         guard let arguments else {
             return ToolInputSchema.Reading(values: [:], isFaithful: true)
         }
@@ -196,8 +220,7 @@ extension DecisionInput {
             var facts = input.facts
             var particulars: [Text: Value] = [:]
             if isToolCall || input.input != nil {
-                let reading =
-                    schema.map { $0.read(input.input) } ?? PolicyDecisionPoint.read(input.input)
+                let reading = PolicyDecisionPoint.read(input.input, schema)
                 particulars["input"] = .record(reading.values)
                 facts.inputFaithful = facts.inputFaithful && reading.isFaithful
             }

@@ -338,11 +338,11 @@ extension ToolInputSchema.InputType {
 
 extension ToolInputSchema {
     /// The arguments of a call as policies see them.
-    struct Reading {
+    public struct Reading: Sendable {
         /// What can be seen.
         var values: [Text: Value]
         /// Whether that is everything, exactly.
-        var isFaithful: Bool
+        public internal(set) var isFaithful: Bool
     }
 
     /// Reads the arguments of a call.

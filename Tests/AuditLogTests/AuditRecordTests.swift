@@ -65,6 +65,55 @@ import Testing
         #expect(text == golden)
     }
 
+    @Test func `facts and shadow stand behind the decision, and only what is not plain`() throws {
+        var facts = Self.facts
+        facts.decided.rates = ["b_1h": 3, "a_1h": 0]
+        facts.decided.history = ["runbook_read_1h": true]
+        facts.decided.approvals = ["sre": 2]
+        facts.decided.found = ["personal.email", "personal"]
+        facts.decided.stepUp = true
+        facts.decided.sessionAgeMilliseconds = 1500
+        facts.decided.inputFaithful = false
+        facts.decided.definitionPinned = false
+        facts.shadow = Decision(answer: .deny, ground: .noGrant, determining: [], release: 6)
+        let bytes = AuditRecord.refusal(facts, Rejection(.denied, "no", decision: Self.decision))
+            .draft().sequenced(at: Self.position)
+        let text = String(decoding: bytes, as: UTF8.self)
+        #expect(
+            text.hasSuffix(
+                #"""
+                "release":5},"facts":{"rates":{"a_1h":0,"b_1h":3},"history":{"runbook_read_1h":true},\#
+                "approvals":{"sre":2},"found":["personal","personal.email"],"stepUp":true,\#
+                "sessionAgeMs":1500,"inputFaithful":false,"definitionPinned":false},\#
+                "shadow":{"release":6,"answer":"deny","ground":"noGrant","determining":[]}}
+                """#
+            ),
+            "\(text)"
+        )
+        // Nothing was decided, so nothing rested on anything.
+        let undecided = AuditRecord.refusal(facts, Rejection(.toolUnknown, "no")).draft()
+            .sequenced(at: Self.position)
+        let rest = String(decoding: undecided, as: UTF8.self)
+        #expect(!rest.contains("facts") && !rest.contains("shadow"))
+    }
+
+    @Test func `a refusal commits to the arguments that it keeps`() throws {
+        let part = RecordPart(
+            name: .arguments,
+            salt: Array(repeating: 1, count: 32),
+            content: Array("{}".utf8)
+        )
+        let rejection = Rejection(.denied, "no", decision: Self.decision)
+        let draft = AuditRecord.refusal(Self.facts, rejection, parts: [part]).draft()
+        #expect(draft.parts == [part])
+        let summary = try RecordSummary(reading: draft.sequenced(at: Self.position))
+        let commitment = "sha256:\(SHA256.digest(of: part.salt + part.content))"
+        #expect(summary.parts == [.init(name: "arguments", commitment: Text(commitment))])
+        // As proxies wrote it before there were any.
+        let older = AuditRecord.refusal(Self.facts, rejection).draft()
+        #expect(try RecordSummary(reading: older.sequenced(at: Self.position)).parts == nil)
+    }
+
     @Test func `what control reads is what the writer wrote`() throws {
         let bytes = AuditRecord.intent(Self.facts, Self.decision, parts: []).draft()
             .sequenced(at: Self.position)

@@ -21,6 +21,26 @@ struct RecordStoreTests {
         }
     }
 
+    @Test func `a call that policy stopped keeps its arguments, encrypted`() async throws {
+        try await World.run { world in
+            let life = try await world.open()
+            // The third is as proxies wrote it before refusals had parts.
+            let old = world.refusal(3, claims: false, sends: false)
+            let outcome = try await world.commit([world.intent(1), world.refusal(2), old], life)
+            #expect(outcome == .committed(refused: []))
+            let parts = try await world.records.parts(
+                of: world.position(2),
+                in: world.namespace.id,
+                keys: world.keys
+            )
+            #expect(parts.map(\.content) == [Array(#"{"pod":"a"}"#.utf8)])
+            let shown = try await world.count(
+                "select count(*) from record_part where position('pod'::bytea in sealed) > 0"
+            )
+            #expect(shown == 0)
+        }
+    }
+
     @Test func `a batch that comes again changes nothing`() async throws {
         try await World.run { world in
             let life = try await world.open()
@@ -165,6 +185,15 @@ struct RecordStoreTests {
         },
         BadRecord("another epoch", .positionMismatch) { BadRecord.at($0.position(2, 7), $0) },
         BadRecord("another number", .positionMismatch) { BadRecord.at($0.position(5), $0) },
+        BadRecord("a refusal without the arguments it commits to", .partMismatch) {
+            $0.refusal(2, sends: false)
+        },
+        BadRecord("a refusal with arguments it does not commit to", .partMismatch) {
+            $0.refusal(2, claims: false)
+        },
+        BadRecord("arguments of what nobody decided", .partMismatch) {
+            $0.refusal(2, decided: false)
+        },
         BadRecord("not JSON", .notJSON) { _ in
             IncomingRecord(lane: .committed, n: 2, body: Array("{".utf8))
         },

@@ -135,6 +135,38 @@ struct World: Sendable {
         )
     }
 
+    /// A call that policy stopped, with its arguments, unless they are left out of one of the two places.
+    func refusal(
+        _ n: UInt64,
+        decided: Bool = true,
+        claims: Bool = true,
+        sends: Bool = true
+    ) -> IncomingRecord {
+        var facts = CallFacts(
+            time: now,
+            request: "req",
+            method: "tools/call",
+            source: "192.0.2.1"
+        )
+        facts.server = "demo"
+        facts.tool = "restart"
+        let decision = Decision(answer: .deny, ground: .noGrant, determining: [], release: 1)
+        let part = RecordPart(
+            name: .arguments,
+            salt: Array(repeating: UInt8(n), count: 32),
+            content: Array(#"{"pod":"a"}"#.utf8)
+        )
+        let rejection = Rejection(.denied, "no", decision: decided ? decision : nil)
+        let draft = AuditRecord.refusal(facts, rejection, parts: claims ? [part] : []).draft()
+        let sent = IncomingPart(name: "arguments", salt: part.salt, content: part.content)
+        return IncomingRecord(
+            lane: .committed,
+            n: n,
+            body: draft.sequenced(at: position(n)),
+            parts: sends ? [sent] : []
+        )
+    }
+
     func outcome(
         of intent: UInt64,
         _ n: UInt64,

@@ -1,5 +1,6 @@
 import Cedar
 import GatewayModel
+import GatewayPolicy
 import JSON
 import MCPProtocol
 import NIOCore
@@ -69,7 +70,7 @@ import Testing
         ("127.0.0.1:5000", "127.0.0.1"), ("[::1]:5000", "::1"), ("local", nil), ("unknown", nil),
     ])
     func `policies see the client's address without its port`(source: String, address: String?) {
-        #expect(PolicyAddress.read(.init(source)) == address.flatMap { IPAddress($0.utf8) })
+        #expect(IPAddress(peer: .init(source)) == address.flatMap { IPAddress($0.utf8) })
     }
 
     @Test func `ids on the way to a server keep strings and integers apart`() {

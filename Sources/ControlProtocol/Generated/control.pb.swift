@@ -411,6 +411,9 @@ public nonisolated struct WireSnapshotReport: Sendable {
   /// empty: applied; otherwise why the previous one stays in force
   public var refusal: String = String()
 
+  /// Empty: the release in shadow is evaluated, or there is none; otherwise why it is ignored.
+  public var shadowRefusal: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -448,11 +451,22 @@ public nonisolated struct WireConfiguration: Sendable {
 
   public var spooledReadsAllowed: Bool = false
 
+  /// Evaluated beside `policy` on each decided call, recorded, never enforced. Absent: none.
+  public var shadow: WirePolicyRelease {
+    get {_shadow ?? WirePolicyRelease()}
+    set {_shadow = newValue}
+  }
+  /// Returns true if `shadow` has been explicitly set.
+  public var hasShadow: Bool {self._shadow != nil}
+  /// Clears the value of `shadow`. Subsequent reads from it will return its default value.
+  public mutating func clearShadow() {self._shadow = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _policy: WirePolicyRelease? = nil
+  fileprivate var _shadow: WirePolicyRelease? = nil
 }
 
 public nonisolated struct WireServer: Sendable {
@@ -1493,7 +1507,7 @@ nonisolated extension WireSnapshot: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension WireSnapshotReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SnapshotReport"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}digest\0\u{1}refusal\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{1}digest\0\u{1}refusal\0\u{3}shadow_refusal\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1504,6 +1518,7 @@ nonisolated extension WireSnapshotReport: SwiftProtobuf.Message, SwiftProtobuf._
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.version) }()
       case 2: try { try decoder.decodeSingularBytesField(value: &self.digest) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.refusal) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.shadowRefusal) }()
       default: break
       }
     }
@@ -1519,6 +1534,9 @@ nonisolated extension WireSnapshotReport: SwiftProtobuf.Message, SwiftProtobuf._
     if !self.refusal.isEmpty {
       try visitor.visitSingularStringField(value: self.refusal, fieldNumber: 3)
     }
+    if !self.shadowRefusal.isEmpty {
+      try visitor.visitSingularStringField(value: self.shadowRefusal, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1526,6 +1544,7 @@ nonisolated extension WireSnapshotReport: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.version != rhs.version {return false}
     if lhs.digest != rhs.digest {return false}
     if lhs.refusal != rhs.refusal {return false}
+    if lhs.shadowRefusal != rhs.shadowRefusal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1533,7 +1552,7 @@ nonisolated extension WireSnapshotReport: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireConfiguration: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Configuration"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}namespace\0\u{1}version\0\u{3}created_at_us\0\u{1}servers\0\u{1}issuers\0\u{1}subjects\0\u{1}policy\0\u{3}sealing_key_id\0\u{3}spooled_reads_allowed\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}namespace\0\u{1}version\0\u{3}created_at_us\0\u{1}servers\0\u{1}issuers\0\u{1}subjects\0\u{1}policy\0\u{3}sealing_key_id\0\u{3}spooled_reads_allowed\0\u{1}shadow\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1550,6 +1569,7 @@ nonisolated extension WireConfiguration: SwiftProtobuf.Message, SwiftProtobuf._M
       case 7: try { try decoder.decodeSingularMessageField(value: &self._policy) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self.sealingKeyID) }()
       case 9: try { try decoder.decodeSingularBoolField(value: &self.spooledReadsAllowed) }()
+      case 10: try { try decoder.decodeSingularMessageField(value: &self._shadow) }()
       default: break
       }
     }
@@ -1587,6 +1607,9 @@ nonisolated extension WireConfiguration: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.spooledReadsAllowed != false {
       try visitor.visitSingularBoolField(value: self.spooledReadsAllowed, fieldNumber: 9)
     }
+    try { if let v = self._shadow {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1600,6 +1623,7 @@ nonisolated extension WireConfiguration: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs._policy != rhs._policy {return false}
     if lhs.sealingKeyID != rhs.sealingKeyID {return false}
     if lhs.spooledReadsAllowed != rhs.spooledReadsAllowed {return false}
+    if lhs._shadow != rhs._shadow {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -49,6 +49,10 @@ final class GatewaySnapshot: Sendable {
     let audiences: [Text: [Text]]
     let subjects: [SubjectKey: Subject]
     let decisionPoint: PolicyDecisionPoint
+    /// The release in shadow, bound to the same subjects and servers: asked beside the other, never enforced.
+    let shadow: PolicyDecisionPoint?
+    /// Why there is none although the configuration names one.
+    let shadowRefusal: String?
 
     /// Compiles a configuration for the namespace that the proxy's certificate names.
     init(
@@ -81,20 +85,32 @@ final class GatewaySnapshot: Sendable {
             subjects.map { (SubjectKey(issuer: $0.issuer, name: $0.name), $0) },
             uniquingKeysWith: { first, _ in first }
         )
-        do {
-            let release = try PolicyRelease(
-                number: configuration.policy.number,
-                documents: configuration.policy.documents.map {
-                    PolicyRelease.Document(name: Text($0.name), source: Text($0.text))
-                }
-            )
-            decisionPoint = try PolicyDecisionPoint(
-                release: release,
+        func decisionPoint(of wire: WirePolicyRelease) throws -> PolicyDecisionPoint {
+            try PolicyDecisionPoint(
+                release: PolicyRelease(
+                    number: wire.number,
+                    documents: wire.documents.map {
+                        PolicyRelease.Document(name: Text($0.name), source: Text($0.text))
+                    }
+                ),
                 subjects: subjects,
                 servers: policyServers
             )
+        }
+        do {
+            self.decisionPoint = try decisionPoint(of: configuration.policy)
         } catch {
             throw Refusal(reason: "the policies do not compile: \(error)")
+        }
+        guard configuration.hasShadow else {
+            (shadow, shadowRefusal) = (nil, nil)
+            return
+        }
+        // Nothing that is wrong with a release in shadow may reach what is enforced.
+        do {
+            (shadow, shadowRefusal) = (try decisionPoint(of: configuration.shadow), nil)
+        } catch {
+            (shadow, shadowRefusal) = (nil, "release \(configuration.shadow.number): \(error)")
         }
     }
 }

@@ -13,6 +13,8 @@ final class GatewayState: Sendable {
         let servers: [ServerName: UpstreamServer]
         /// What this replica has counted and seen.
         let memory: PolicyMemory
+        /// The same for the release in shadow; empty without one.
+        let shadowMemory: PolicyMemory
         /// The lease's end, on the monotonic clock.
         let leaseUntil: MonotonicInstant
         /// When control last confirmed the configuration.
@@ -36,6 +38,7 @@ final class GatewayState: Sendable {
     }
 
     private let memory = PolicyMemory()
+    private let shadowMemory = PolicyMemory()
     private let contents = Mutex(Contents())
     /// The lease's end again, for those who ask for nothing else.
     private let leaseUntil = Atomic<Int64>(.min)
@@ -55,6 +58,7 @@ final class GatewayState: Sendable {
                     sessions: sessions,
                     servers: contents.servers,
                     memory: memory,
+                    shadowMemory: shadowMemory,
                     leaseUntil: contents.leaseUntil,
                     confirmedAt: contents.confirmedAt
                 )
@@ -73,6 +77,7 @@ final class GatewayState: Sendable {
     /// A new configuration is in force, with the servers made for it.
     func install(_ snapshot: GatewaySnapshot, servers: [ServerName: UpstreamServer]) {
         memory.declare(snapshot.decisionPoint.declaredFacts)
+        shadowMemory.declare(snapshot.shadow?.declaredFacts ?? FactDeclarations())
         contents.withLock {
             $0.snapshot = snapshot
             $0.servers = servers

@@ -175,6 +175,11 @@ actor LinkClient: Service {
         }
     }
 
+    /// Whether the arguments of a call that was stopped may go on record: until half of what may be owed is.
+    var hasRoomForArguments: Bool {
+        session.owed.byteCount < ProxySession.Limits().owedBytesMax / 2
+    }
+
     private func record(_ draft: RecordDraft, numbered number: RecordedNumber) -> WireRecord {
         let position = RecordPosition(
             namespace: identity.namespace,
@@ -534,13 +539,24 @@ actor LinkClient: Service {
         let digest = SHA256.digest(of: snapshot.payload)
         message.snapshotReport.digest = Data(digest.bytes)
         do {
-            try applier.apply(snapshot)
+            let shadowRefusal = try applier.apply(snapshot)
             session.applied(snapshotVersion: snapshot.version, digest: digest.bytes)
             metrics.snapshotVersion.record(Int64(clamping: snapshot.version))
             logger.info(
                 "configuration applied",
                 metadata: ["ostiary.snapshot.version": "\(snapshot.version)"]
             )
+            if let shadowRefusal {
+                message.snapshotReport.shadowRefusal = shadowRefusal
+                metrics.shadowRefused.increment()
+                logger.error(
+                    "the release in shadow is not evaluated",
+                    metadata: [
+                        "ostiary.snapshot.version": "\(snapshot.version)",
+                        "error.message": "\(shadowRefusal)",
+                    ]
+                )
+            }
         } catch {
             message.snapshotReport.refusal = error.reason
             metrics.snapshotRefused.increment()

@@ -43,7 +43,9 @@ final class SnapshotApplier: Sendable {
     }
 
     /// Verifies and installs a configuration.
-    func apply(_ wire: WireSnapshot) throws(GatewaySnapshot.Refusal) {
+    ///
+    /// Answers why the release in shadow is not evaluated, when it names one that is not.
+    func apply(_ wire: WireSnapshot) throws(GatewaySnapshot.Refusal) -> String? {
         do {
             try signer.verify(
                 Array(wire.signature),
@@ -81,6 +83,7 @@ final class SnapshotApplier: Sendable {
             installSeal(secrets)
         }
         state.install(snapshot, servers: servers)
+        return snapshot.shadowRefusal
     }
 
     /// Installs secrets; they count from the next call on.

@@ -27,6 +27,7 @@ public enum Limit: String, CaseIterable, Sendable {
     case intentTime = "intent_time"
     case owedBytes = "owed_bytes"
     case lease
+    case refusedArguments = "refused_arguments"
     // Control.
     case recordBytes = "record_bytes"
     case batchRecords = "batch_records"

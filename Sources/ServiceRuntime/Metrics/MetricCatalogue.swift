@@ -66,6 +66,12 @@ public enum MetricCatalogue {
         ),
         .init("ostiary.snapshot.version", .gauge, "{version}", "The configuration in force."),
         .init("ostiary.snapshot.refused", .counter, "{snapshot}", "Configurations not applied."),
+        .init(
+            "ostiary.shadow.refused",
+            .counter,
+            "{snapshot}",
+            "Configurations whose release in shadow does not compile here."
+        ),
         .init("ostiary.record.owed", .gauge, "{record}", "Records control has not acknowledged."),
         .init("ostiary.record.owed.size", .gauge, "By", "Their bytes."),
         .init("ostiary.record.unsent.size", .gauge, "By", "Bytes that wait for the next batch."),
