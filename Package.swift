@@ -122,7 +122,8 @@ let package = Package(
         library(
             "ControlPlane",
             [
-                "AdminAPI", "AuditLog", "Cedar", "ControlProtocol", "ControlStore", "Cryptography",
+                "AdminAPI", "AuditLog", "Cedar", "Compression", "ControlProtocol", "ControlStore",
+                "Cryptography",
                 "GatewayModel", "GatewayPolicy", "IdentityProtocols", "JSON", "Networking",
                 "Postgres", "ServiceRuntime", httpTypes, hummingbird, lifecycle, logging, metrics,
                 nioCore, protobuf,

@@ -1,3 +1,4 @@
+import Compression
 import ControlProtocol
 import ControlStore
 import CoreMetrics
@@ -25,10 +26,14 @@ public final class SnapshotPublisher: Service {
         let credentials: WireCredentials
     }
 
+    /// Fast rather than small: a revocation waits for it.
+    private static let packingLevel: Int32 = 1
+
     private static let publications = Counter(label: "ostiary.snapshot.published")
 
     private let client: PostgresClient
     private let store: ConfigurationStore
+    private let kept: KeptConfigurationStore
     private let keys: KeyStore
     private let installation: InstallationKeys
 
@@ -51,6 +56,7 @@ public final class SnapshotPublisher: Service {
     ) {
         self.client = client
         store = ConfigurationStore(client)
+        kept = KeptConfigurationStore(client, keys: keys)
         self.keys = keys
         self.installation = installation
         self.registry = registry
@@ -130,6 +136,13 @@ public final class SnapshotPublisher: Service {
         let configuration = try await store.load(id)
         let keys = try await keys.keys(of: id)
         let built = try build(configuration, keys)
+        // Before any proxy can decide by it: what a record names can be looked up for as long as it is kept.
+        try await kept.keep(
+            Gzip.compress(Array(built.snapshot.payload), level: Self.packingLevel),
+            version: built.version,
+            of: id,
+            under: keys.parts
+        )
         return published.withLock { published in
             if let known = published[id], known.version >= built.version { return known }
             published[id] = built
@@ -178,6 +191,7 @@ extension WireConfiguration {
         issuers = configuration.identityProviders.map(WireIssuer.init)
         subjects = configuration.subjects.map(WireSubject.init)
         if let release = configuration.release { policy = WirePolicyRelease(release) }
+        if let release = configuration.shadow { shadow = WirePolicyRelease(release) }
         self.sealingKeyID = sealingKeyID
         spooledReadsAllowed = configuration.namespace.allowsSpooledReads
     }

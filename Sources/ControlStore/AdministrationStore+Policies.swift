@@ -12,6 +12,8 @@ public struct ReleaseRow: Sendable, Listed {
     public let createdAt: GatewayModel.Timestamp
     /// Who made it; absent in releases from before makers were kept.
     public let maker: Person?
+    /// Whether it is evaluated beside the one in force.
+    public let isShadow: Bool
     /// Whether it is in force.
     public let isActive: Bool
     /// Whether it is in force, or was.
@@ -32,6 +34,8 @@ public struct ActivationRow: Sendable, Listed {
     public let release: UInt64
     /// Whether that release had been in force before.
     public let isRollback: Bool
+    /// Whether it was accepted that calls go on which did not before.
+    public let acceptsWidening: Bool
     /// Who did it.
     public let activatedBy: Text
     /// When.
@@ -58,7 +62,14 @@ extension AdministrationStore {
                 exists (
                     select from policy_activation a
                     where a.namespace_id = \(namespace) and a.release_number = r.number),
-                v.approvals, v.rejections
+                v.approvals, v.rejections, exists (
+                    select from (
+                        select * from policy_shadow where namespace_id = \(namespace)
+                        order by id desc limit 1) s
+                    where s.release_number = r.number and not exists (
+                        select from policy_activation a
+                        where a.namespace_id = \(namespace) and a.release_number = r.number
+                            and a.activated_at >= s.changed_at))
             from policy_release r, lateral (
                 select count(*) filter (where verdict = 'approved') as approvals,
                     count(*) filter (where verdict = 'rejected') as rejections
@@ -225,7 +236,7 @@ extension AdministrationStore {
             """
             select a.id, a.release_number, a.activated_by, a.activated_at, exists (
                 select from policy_activation e where e.namespace_id = \(namespace)
-                    and e.release_number = a.release_number and e.id < a.id)
+                    and e.release_number = a.release_number and e.id < a.id), a.accepts_widening
             from policy_activation a
             where a.namespace_id = \(namespace) and a.id < \(id)
             order by a.id desc limit \(Int64(limit))
@@ -237,6 +248,7 @@ extension AdministrationStore {
                     id: try row.decode(at: 0),
                     release: UInt64(try row.decode(at: 1, as: Int64.self)),
                     isRollback: try row.decode(at: 4),
+                    acceptsWidening: try row.decode(at: 5),
                     activatedBy: try row.requiredText(at: 2),
                     activatedAt: try row.time(at: 3)
                 )
@@ -252,6 +264,7 @@ extension ReleaseRow {
         createdAt = try row.time(at: 4)
         let issuers = try row.decode(at: 6, as: [String].self).map { Text($0) }
         maker = try row.text(at: 5).map { Person(name: $0, issuedBy: issuers) }
+        isShadow = try row.decode(at: 11)
         isActive = try row.decode(at: 7, as: Bool?.self) ?? false
         wasActivated = try row.decode(at: 8)
         approvals = Int(try row.decode(at: 9, as: Int64.self))

@@ -15,6 +15,8 @@ public struct NamespaceConfiguration: Sendable {
     public var servers: [Server]
     /// The release in force, if one was ever activated.
     public var release: StoredRelease?
+    /// The release that is evaluated beside it, if one is.
+    public var shadow: StoredRelease?
 
     /// An MCP server behind the door.
     public struct Server: Sendable, Hashable {
@@ -146,7 +148,7 @@ public struct StoredRelease: Sendable, Hashable {
 }
 
 /// Reads and changes what proxies enforce: `identity_provider`, `subject`, `server`, `tool`,
-/// `tool_definition`, `policy_release`, `policy_document`, `policy_activation`, and the version in
+/// `tool_definition`, `policy_release`, `policy_document`, `policy_activation`, `policy_shadow`, and the version in
 /// `namespace`.
 public struct ConfigurationStore: Sendable {
     /// The channel on which a change is announced; the payload is the namespace's id.
@@ -205,17 +207,28 @@ public struct ConfigurationStore: Sendable {
                     server.tools = tools[server.name.text.string] ?? []
                     return server
                 },
-                release: try results[6].oneOrNone().map { row in
-                    var release = try StoredRelease(row)
-                    release.documents = try results[7].map { row in
-                        let (name, source) = try row.decode(String.self, String.self)
-                        return .init(name: Text(name), source: Text(source))
-                    }
-                    return release
-                }
+                release: try StoredRelease(results[6], documents: results[7]),
+                shadow: try StoredRelease(results[8], documents: results[9])
             )
         } catch {
             throw StoreError(error)
+        }
+    }
+
+    /// Definitions of tools, canonical JSON, by digest; those whose server is gone are not there.
+    public func definitions(
+        _ digests: [[UInt8]],
+        in namespace: NamespaceID
+    ) async throws(StoreError) -> [(digest: [UInt8], canonical: [UInt8])] {
+        let rows = try await client.run(
+            """
+            select distinct on (digest) digest, canonical from tool_definition
+            where namespace_id = \(namespace) and digest = any(\(digests))
+            """,
+            in: .namespace(namespace)
+        )
+        return try storing {
+            try rows.map { try $0.decode([UInt8].self, [UInt8].self) }
         }
     }
 
@@ -253,6 +266,22 @@ public struct ConfigurationStore: Sendable {
             select d.name, d.source from policy_document d
             where d.namespace_id = \(id) and d.release_number = (
                 select release_number from policy_activation
+                where namespace_id = \(id) order by id desc limit 1)
+            order by d.name
+            """,
+            """
+            select r.id, r.number, r.digest from policy_release r
+            join (select * from policy_shadow where namespace_id = \(id) order by id desc limit 1) s
+                on s.namespace_id = r.namespace_id and s.release_number = r.number
+            where not exists (
+                select 1 from policy_activation a
+                where a.namespace_id = s.namespace_id and a.release_number = s.release_number
+                    and a.activated_at >= s.changed_at)
+            """,
+            """
+            select d.name, d.source from policy_document d
+            where d.namespace_id = \(id) and d.release_number = (
+                select release_number from policy_shadow
                 where namespace_id = \(id) order by id desc limit 1)
             order by d.name
             """,
@@ -386,6 +415,16 @@ extension StoredRelease {
         number = UInt64(try row.decode(at: 1, as: Int64.self))
         digest = try row.decode(at: 2)
         documents = []
+    }
+
+    /// The release of at most one row, with the rows of its documents.
+    fileprivate init?(_ rows: Rows, documents: Rows) throws {
+        guard let row = try rows.oneOrNone() else { return nil }
+        try self.init(row)
+        self.documents = try documents.map { row in
+            let (name, source) = try row.decode(String.self, String.self)
+            return .init(name: Text(name), source: Text(source))
+        }
     }
 }
 

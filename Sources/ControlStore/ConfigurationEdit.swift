@@ -33,7 +33,9 @@ public enum ConfigurationEdit: Sendable {
     /// No definition of the tool is accepted.
     case unpin(server: ServerName, tool: ToolName, by: Text)
     /// A release that is there is in force.
-    case activation(release: UInt64, by: Text)
+    case activation(release: UInt64, by: Text, acceptsWidening: Bool = false)
+    /// This release is evaluated beside the one in force; `nil`: none is.
+    case shadow(release: UInt64?, by: Text)
 
     /// A server to be written.
     public struct ServerEdit: Sendable {
@@ -153,7 +155,7 @@ public enum ConfigurationEdit: Sendable {
             ]
         case .toolsReported(let server, let tools):
             Self.report(tools, of: server, in: namespace)
-        case .serverRemoved, .identityProviderRemoved, .unpin, .activation:
+        case .serverRemoved, .identityProviderRemoved, .unpin, .activation, .shadow:
             removalOrActivation(in: namespace)
         }
     }
@@ -196,12 +198,22 @@ public enum ConfigurationEdit: Sendable {
                         """
                 )
             ]
-        case .activation(let release, let by):
+        case .activation(let release, let by, let acceptsWidening):
             [
                 Step(
                     query: """
-                        insert into policy_activation (namespace_id, release_number, activated_by)
-                        values (\(namespace), \(Int64(release)), \(by.string))
+                        insert into policy_activation (namespace_id, release_number, activated_by,
+                            accepts_widening)
+                        values (\(namespace), \(Int64(release)), \(by.string), \(acceptsWidening))
+                        """
+                )
+            ]
+        case .shadow(let release, let by):
+            [
+                Step(
+                    query: """
+                        insert into policy_shadow (namespace_id, release_number, changed_by)
+                        values (\(namespace), \(release.map { Int64($0) }), \(by.string))
                         """
                 )
             ]

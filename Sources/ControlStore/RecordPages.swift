@@ -118,7 +118,7 @@ extension RecordStore {
     ///
     /// The sequence is read before the locks, in statements of their own: a writer that shows no lock yet will take only
     /// positions above what the sequence said.
-    private func horizon(in transaction: borrowing Transaction) async throws(StoreError) -> Int64 {
+    func horizon(in transaction: borrowing Transaction) async throws(StoreError) -> Int64 {
         let last = try await transaction.run("select last_value from record_position_seq")
         let shown = try await transaction.run(
             """

@@ -52,6 +52,12 @@ private struct House: Sendable {
             insert into policy_activation (namespace_id, release_number, activated_by) values ('\(id)', 1, 'ann');
             insert into policy_review (namespace_id, release_number, release_digest, verdict, comment, reviewer, reviewed_by)
                 values ('\(id)', 1, \(hash), 'approved', '', 'bob', 'tok_\(id)');
+            insert into kept_configuration (namespace_id, version, key_id, sealed) values ('\(id)', 1, 'parts-1', '');
+            insert into policy_shadow (namespace_id, release_number, changed_by) values ('\(id)', 1, 'ann');
+            insert into policy_simulation (namespace_id, id, kind, release_number, against_number, range_to, records_max,
+                requested_by) values ('\(id)', 'sim_\(id)', 'replay', 1, 1, now(), 1, 'ann');
+            insert into policy_simulation_report (namespace_id, simulation_id, widening, report)
+                values ('\(id)', 'sim_\(id)', 0, '{}');
             insert into instance (namespace_id, name, kind) values ('\(id)', 'p', 'proxy');
             insert into epoch (namespace_id, instance, epoch, boot_id, software_version, session_id, lease_until)
                 values ('\(id)', 'p', 1, decode(repeat('00', 16), 'hex'), '', '\(id)', now());
@@ -77,7 +83,8 @@ private struct House: Sendable {
         "instance",
         "epoch",
         "enrolment_token", "api_token", "record", "call_outcome", "record_part",
-        "admin_record",
+        "admin_record", "kept_configuration", "policy_shadow", "policy_simulation",
+        "policy_simulation_report",
     ]
 
     static func key(_ table: String) -> String { table == "namespace" ? "id" : "namespace_id" }
@@ -141,7 +148,7 @@ struct DatabaseRoleTests {
             seen == [
                 "namespace", "identity_provider", "identity_provider_fetch", "instance", "epoch",
                 "enrolment_token",
-                "api_token", "admin_record",
+                "api_token", "admin_record", "policy_simulation",
             ]
         )
         let keys = "select 1 from installation_key"

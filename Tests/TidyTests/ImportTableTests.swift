@@ -35,8 +35,9 @@ import Testing
             "IdentityProtocols", "JSON", "MCPProtocol", "Networking", "ServiceRuntime",
         ],
         "ControlPlane": [
-            "AdminAPI", "AuditLog", "Cedar", "ControlProtocol", "ControlStore", "Cryptography",
-            "GatewayModel", "GatewayPolicy", "IdentityProtocols", "JSON", "Networking", "Postgres",
+            "AdminAPI", "AuditLog", "Cedar", "Compression", "ControlProtocol", "ControlStore",
+            "Cryptography", "GatewayModel", "GatewayPolicy", "IdentityProtocols", "JSON",
+            "Networking", "Postgres",
             "ServiceRuntime",
         ],
         // executables
