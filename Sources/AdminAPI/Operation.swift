@@ -83,8 +83,9 @@ public struct Operation: Sendable {
 
     /// Whether what was made has a path of its own, which the answer names.
     public var hasLocation: Bool {
-        status == 201 && id != .createActivation && id != .createReview
-            && id != .createDevelopmentToken
+        status == 202
+            || status == 201 && id != .createActivation && id != .createReview
+                && id != .createDevelopmentToken
     }
 
     /// The path as the document writes it.

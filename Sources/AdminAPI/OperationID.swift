@@ -16,6 +16,8 @@ public enum OperationID: String, CaseIterable, Sendable {
     case listReleases, createRelease, readRelease, readReleaseManifest
     case listReviews, createReview
     case listActivations, createActivation
+    case readShadow, startShadow, endShadow
+    case listSimulations, createSimulation, readSimulation
 
     case listProxies, readProxy, revokeProxy
     case listEnrolmentTokens, createEnrolmentToken, withdrawEnrolmentToken
@@ -48,6 +50,8 @@ private let member =
 private let releases = namespace + [.literal("releases")]
 private let release = releases + [.parameter("release", .number)]
 private let reviews = release + [.literal("reviews")]
+private let simulations = release + [.literal("simulations")]
+private let simulation = simulations + [.parameter("simulation", .id("sim_"))]
 private let activations = namespace + [.literal("activations")]
 private let proxies = namespace + [.literal("proxies")]
 private let proxy = proxies + [.parameter("proxy", .label)]
@@ -85,6 +89,9 @@ extension OperationID {
         case .listReleases, .createRelease, .readRelease, .readReleaseManifest, .listReviews,
             .createReview, .listActivations, .createActivation:
             policyOperation
+        case .readShadow, .startShadow, .endShadow, .listSimulations, .createSimulation,
+            .readSimulation:
+            simulationOperation
         case .listProxies, .readProxy, .revokeProxy, .listEnrolmentTokens, .createEnrolmentToken,
             .withdrawEnrolmentToken:
             proxyOperation
@@ -262,8 +269,63 @@ extension OperationID {
     private enum ReleaseStep {
         static let activation: [ProblemType] = [
             .policyChecksFailed, .policyReviewsMissing, .policyRejected, .policyActive,
-            .policyManifestInvalid,
+            .policyManifestInvalid, .policySimulationMissing, .policyWidening,
         ]
+    }
+
+    private var simulationOperation: Operation {
+        switch self {
+        case .readShadow:
+            read(
+                namespace + [.literal("shadow")],
+                .shadow,
+                "The release in shadow, if there is one."
+            )
+        case .startShadow:
+            Operation(
+                id: self,
+                method: .put,
+                path: release + [.literal("shadow")],
+                summary:
+                    "Has proxies evaluate a release beside the one in force, and never enforce it.",
+                access: .writing(.namespace),
+                status: 200,
+                answer: .shadow,
+                refusals: [
+                    .policyChecksFailed, .policyRejected, .policyActive, .policyRetired, .inUse,
+                ]
+            )
+        case .endShadow:
+            delete(release + [.literal("shadow")], "Ends the shadow of a release.")
+        case .listSimulations:
+            list(
+                simulations,
+                of: .simulation,
+                "Simulations of a release, newest first, without their reports."
+            )
+        case .readSimulation:
+            Operation(
+                id: self,
+                method: .get,
+                path: simulation,
+                summary: "How far a simulation is; once it is finished, its report.",
+                access: .reading(.namespace),
+                status: 200,
+                answer: .simulationWithReport
+            )
+        default:
+            Operation(
+                id: self,
+                method: .post,
+                path: simulations,
+                summary: "Asks what recorded calls would be answered under a release.",
+                access: .writing(.namespace),
+                body: .simulationNew,
+                status: 202,
+                answer: .simulation,
+                refusals: [.policyInvalid, .inUse]
+            )
+        }
     }
 
     private var proxyOperation: Operation {

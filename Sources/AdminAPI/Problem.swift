@@ -52,6 +52,10 @@ public enum ProblemType: String, CaseIterable, Sendable {
     case idempotencyKeyReused = "idempotency-key-reused"
     /// An edit must say which version it edits.
     case preconditionRequired = "precondition-required"
+    /// Nobody has seen yet what a release changes.
+    case policySimulationMissing = "policy-simulation-missing"
+    /// A release lets calls go on that did not before, and nobody has accepted that.
+    case policyWidening = "policy-widening"
     /// A bug.
     case internalError = "internal-error"
     /// The database is away or busy; later it is not.
@@ -66,7 +70,8 @@ public enum ProblemType: String, CaseIterable, Sendable {
         case .notFound: 404
         case .methodNotAllowed: 405
         case .alreadyExists, .inUse, .idempotencyKeyRunning, .policyReviewsMissing, .policyRejected,
-            .policyActive, .policyRetired, .policyManifestInvalid:
+            .policyActive, .policyRetired, .policyManifestInvalid, .policySimulationMissing,
+            .policyWidening:
             409
         case .preconditionFailed: 412
         case .bodyTooLarge: 413
@@ -103,6 +108,8 @@ public enum ProblemType: String, CaseIterable, Sendable {
         case .policyRetired: "The release was in force before"
         case .policyReviewOwn: "Nobody reviews what they made"
         case .policyManifestInvalid: "The release is not what was signed"
+        case .policySimulationMissing: "Nobody has seen what the release changes"
+        case .policyWidening: "The release allows what was not allowed"
         case .idempotencyKeyReused: "The key was used for another request"
         case .preconditionRequired: "If-Match is required"
         case .internalError: "Something is wrong here"

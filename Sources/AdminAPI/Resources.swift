@@ -508,6 +508,11 @@ extension Schema {
                 .nullable(.integer(1...Int64.max)),
                 "The release that is in force, or null for none; refused when it is another by now."
             ),
+            .optional(
+                "acceptsWidening",
+                .boolean,
+                "Accepts that calls go on which did not before, where a simulation or a shadow found such; else false."
+            ),
         ])
     )
     static let activation = Schema.named(
@@ -520,9 +525,79 @@ extension Schema {
                 .string(.choice(["activation", "rollback"])),
                 "rollback: it had been in force before."
             ),
+            .required(
+                "acceptsWidening",
+                .boolean,
+                "Whether it was accepted that calls go on which did not before."
+            ),
             .required("activatedBy", shortText, "Who did it."),
             .required("activatedAt", time, "When."),
         ])
+    )
+
+    static let shadow = Schema.named(
+        "Shadow",
+        .object([
+            .required("release", .integer(1...Int64.max), "The release that is evaluated."),
+            .required("startedBy", shortText, "Who put it there."),
+            .required("startedAt", time, "When."),
+        ])
+    )
+    private static let simulationKind = Schema.string(.choice(["replay", "shadow"]))
+    private static let recordsMax = Schema.integer(1...10_000_000)
+    static let simulationNew = Schema.named(
+        "SimulationNew",
+        .object([
+            .optional(
+                "kind",
+                simulationKind,
+                "replay: ask recorded calls again; shadow: count what the release answered in shadow. Else replay."
+            ),
+            .optional(
+                "against",
+                .integer(1...Int64.max),
+                "The release to compare with; else the one in force."
+            ),
+            .optional("from", time, "Calls not earlier than this; else all."),
+            .optional("to", time, "Calls earlier than this; else until now."),
+            .optional("limit", recordsMax, "The most calls, the newest; else 1,000,000."),
+        ])
+    )
+    private static let simulationFacts: [Field] = [
+        .required("id", .string(.id("sim_")), "Its id."),
+        .required("kind", simulationKind, "What is counted."),
+        .required("release", .integer(1...Int64.max), "The release that is tried."),
+        .required("against", .integer(1...Int64.max), "The release that it is compared with."),
+        .required("from", .nullable(time), "Calls not earlier than this."),
+        .required("to", time, "Calls earlier than this."),
+        .required("limit", recordsMax, "The most calls."),
+        .required("requestedBy", shortText, "Who asked."),
+        .required("createdAt", time, "When."),
+        .required(
+            "state",
+            .string(.choice(["queued", "running", "finished", "failed"])),
+            "Where it stands."
+        ),
+        .required("recordsRead", count, "How many records were looked at so far."),
+        .required("finishedAt", .nullable(time), "When it ended."),
+        .required(
+            "failure",
+            .nullable(shortText),
+            "Why it came to nothing: release_invalid, abandoned."
+        ),
+    ]
+    static let simulation = Schema.named("Simulation", .object(simulationFacts))
+    static let simulationWithReport = Schema.named(
+        "SimulationWithReport",
+        .object(
+            simulationFacts + [
+                .required(
+                    "report",
+                    .nullable(.foreignObject("A decision diff: docs/reference/policy-life.md.")),
+                    "What it found, once it is finished."
+                )
+            ]
+        )
     )
 
     // MARK: Proxies

@@ -139,6 +139,13 @@ public func assemble(
                 graceMilliseconds: settings.leaseGraceMilliseconds,
                 logger: logger
             ),
+            SimulationWorker(client, keys: keys, logger: logger),
+            ConfigurationKeeper(
+                store: KeptConfigurationStore(client, keys: keys),
+                namespaces: NamespaceStore(client),
+                days: settings.configurationDays,
+                logger: logger
+            ),
             enrolment, link, rest,
         ],
         linkPort: link.port,

@@ -1,3 +1,4 @@
+import ControlStore
 public import Cryptography
 public import Logging
 public import ServiceRuntime
@@ -56,6 +57,9 @@ public struct ControlSettings: Sendable {
     /// How long an epoch outlives its lease, in milliseconds: `OSTIARY_LEASE_GRACE_MS`, default
     /// 5000.
     public var leaseGraceMilliseconds: Int64
+    /// How long a configuration stays known after another took its place, in days:
+    /// `OSTIARY_CONFIGURATION_DAYS`, default 400, range 30…3650.
+    public var configurationDays: Int64
 
     /// How issuers are asked for their keys: `OSTIARY_IDENTITY_…`.
     var identity: IdentitySettings
@@ -73,6 +77,7 @@ public struct ControlSettings: Sendable {
         migrationsFolder = "migrations"
         logLevel = .info
         leaseGraceMilliseconds = 5000
+        configurationDays = 400
         identity = IdentitySettings()
         leaseMilliseconds = 30_000
         drainDelayMilliseconds = 0
@@ -119,6 +124,13 @@ public struct ControlSettings: Sendable {
         admin = try AdminSettings(reader, port: 8446)
         leaseGraceMilliseconds = Int64(
             try reader.integer("lease.grace.ms", default: 5000, in: 0...600_000)
+        )
+        configurationDays = Int64(
+            try reader.integer(
+                "configuration.days",
+                default: 400,
+                in: Int(KeptConfigurationStore.keptDaysMin)...3650
+            )
         )
         identity = try IdentitySettings(reader)
     }

@@ -170,7 +170,12 @@ struct Import: Sendable {
             throw ImportError("policies", lines.joined(separator: "\n"))
         }
         do {
-            try await releases.allowActivation(of: release, in: namespace, transaction)
+            try await releases.allowActivation(
+                of: release,
+                in: namespace,
+                acceptingWidening: false,
+                transaction
+            )
         } catch PolicyReleases.Refusal.life(.reviewsMissing, _) where active == nil {
             // Whoever sets a namespace up on control's own machine is trusted with its first release.
         } catch let refusal as PolicyReleases.Refusal {

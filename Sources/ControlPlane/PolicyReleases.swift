@@ -24,6 +24,10 @@ struct PolicyReleases: Sendable {
         case invalid(PolicyRelease.Failure)
         /// What is stored is not what was signed.
         case manifest(String)
+        /// Nobody has seen yet what it changes.
+        case simulationMissing
+        /// So many recorded calls go on under it that did not before, and nobody has accepted that.
+        case widening(Int64)
     }
 
     /// Makes a release of documents, as a draft.
@@ -60,7 +64,12 @@ struct PolicyReleases: Sendable {
             return nil
         }
         let catalogue = try await store.catalogue(of: namespace.id, in: transaction)
-        return ShownRelease(row, in: namespace, against: catalogue)
+        return ShownRelease(
+            row,
+            in: namespace,
+            against: catalogue,
+            signOff: try await signOff(of: row, in: namespace, transaction)
+        )
     }
 
     /// The guard of every activation: returns when nothing speaks against `release` coming into force now.
@@ -68,10 +77,12 @@ struct PolicyReleases: Sendable {
     /// REST and imports ask it in the transaction that activates, under the namespace's lock: what it saw cannot change
     /// before the activation is committed.
     ///
+    /// - Parameter acceptsWidening: whether whoever activates accepts that calls go on which did not before.
     /// - Throws: ``Refusal`` with what has to happen first.
     func allowActivation(
         of release: ShownRelease,
         in namespace: Namespace,
+        acceptingWidening acceptsWidening: Bool,
         _ transaction: borrowing Transaction
     ) async throws {
         let stored = release.row.release
@@ -94,6 +105,36 @@ struct PolicyReleases: Sendable {
         } catch {
             throw Refusal.invalid(error)
         }
+        // 4. Somebody has seen what it changes, and accepts what it opens.
+        switch release.signOff {
+        case .notNeeded: break
+        case .simulationMissing: throw Refusal.simulationMissing
+        case .widening(let calls):
+            guard acceptsWidening else { throw Refusal.widening(calls) }
+        }
+    }
+
+    /// What simulations and shadow reports say about activating a release now: about the pair of it and the one in force,
+    /// so that it is another answer once another one is.
+    private func signOff(
+        of release: ReleaseRow,
+        in namespace: Namespace,
+        _ transaction: borrowing Transaction
+    ) async throws -> ShownRelease.SignOff {
+        // What was in force before was accepted then.
+        guard !release.wasActivated,
+            let active = try await store.activeReleaseNumber(of: namespace.id, in: transaction)
+        else { return .notNeeded }
+        let widening = try await store.wideningFound(
+            by: release.release.number,
+            against: active,
+            in: namespace.id,
+            in: transaction
+        )
+        guard let widening else {
+            return namespace.policyReviewersRequired == 0 ? .notNeeded : .simulationMissing
+        }
+        return widening == 0 ? .notNeeded : .widening(widening)
     }
 }
 
@@ -103,14 +144,31 @@ struct ShownRelease: Sendable {
     let life: ReleaseLife
     /// What the checks find in its documents; nothing where documents were not read.
     let findings: [ReleaseFinding]
+    /// What has to be seen and accepted before it comes into force.
+    let signOff: SignOff
+
+    /// What has to be seen and accepted before a release comes into force.
+    enum SignOff {
+        /// Nothing: it changes nothing that was not seen, and opens nothing.
+        case notNeeded
+        /// Where reviews are required, somebody has to see what it changes.
+        case simulationMissing
+        /// Recorded calls go on under it that did not before, so many.
+        case widening(Int64)
+    }
 
     /// A release of a list, whose documents were not read.
     init(listed row: ReleaseRow, in namespace: Namespace) {
-        self.init(row, findings: [], in: namespace)
+        self.init(row, findings: [], in: namespace, signOff: .notNeeded)
     }
 
     /// A release with its documents, checked.
-    init(_ row: ReleaseRow, in namespace: Namespace, against catalogue: StoredCatalogue) {
+    init(
+        _ row: ReleaseRow,
+        in namespace: Namespace,
+        against catalogue: StoredCatalogue,
+        signOff: SignOff
+    ) {
         let findings: [ReleaseFinding]
         do throws(PolicyRelease.Failure) {
             findings = try ReleaseCheck(row.release.documents, against: catalogue).findings
@@ -128,17 +186,24 @@ struct ShownRelease: Sendable {
                 )
             }
         }
-        self.init(row, findings: findings, in: namespace)
+        self.init(row, findings: findings, in: namespace, signOff: signOff)
     }
 
-    private init(_ row: ReleaseRow, findings: [ReleaseFinding], in namespace: Namespace) {
+    private init(
+        _ row: ReleaseRow,
+        findings: [ReleaseFinding],
+        in namespace: Namespace,
+        signOff: SignOff
+    ) {
         self.row = row
+        self.signOff = signOff
         self.findings = findings
         life = ReleaseLife(
             approvals: row.approvals,
             rejections: row.rejections,
             reviewersRequired: namespace.policyReviewersRequired,
             hasErrors: findings.contains(where: \.isError),
+            isShadow: row.isShadow,
             isActive: row.isActive,
             wasActivated: row.wasActivated
         )

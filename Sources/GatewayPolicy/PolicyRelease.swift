@@ -141,6 +141,12 @@ public struct PolicyRelease: Sendable {
         }
     }()
 
+    /// The `@id`s of all policies, in the order of the documents.
+    public var policyNames: [Text] {
+        // Not `set` alone: at the start of a getter that would be a setter.
+        self.set.policies.compactMap { rules[$0.id]?.name }
+    }
+
     /// Compiles a release.
     ///
     /// - Throws: ``Failure`` with everything that is wrong; trying again does not help.

@@ -53,6 +53,15 @@ public struct Simulation: Sendable {
         }
     }
 
+    /// Counts an input that a release in shadow answered when it was recorded: compares two records and asks nothing.
+    public mutating func compare(_ input: DecisionInput, withShadow shadow: DecisionSummary) {
+        if let recorded = input.recorded {
+            diff.count(input, baseline: recorded, candidate: shadow)
+        } else {
+            diff.count(undecided: .nothingRecorded)
+        }
+    }
+
     /// Counts an input that the caller could not put together.
     public mutating func leaveOut(_ obstacle: DecisionInput.Obstacle) {
         diff.count(undecided: obstacle)

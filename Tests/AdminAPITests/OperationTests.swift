@@ -60,7 +60,7 @@ struct OperationTests {
         let values = [
             "namespace": "demo", "server": "s", "tool": "a%2Fb", "identityProvider": "idp_1",
             "subject": "sub_1", "group": "g", "release": "1", "proxy": "p",
-            "enrolmentToken": "enr_1", "position": "7", "apiToken": "tok_1",
+            "enrolmentToken": "enr_1", "simulation": "sim_1", "position": "7", "apiToken": "tok_1",
         ]
         return values.reduce(template) { path, pair in
             path.replacing("{\(pair.key)}", with: pair.value)

@@ -59,6 +59,12 @@ struct RESTAccessTests {
         .createReview: .namespaceWrite,
         .listActivations: .namespaceRead,
         .createActivation: .namespaceWrite,
+        .readShadow: .namespaceRead,
+        .startShadow: .namespaceWrite,
+        .endShadow: .namespaceWrite,
+        .listSimulations: .namespaceRead,
+        .createSimulation: .namespaceWrite,
+        .readSimulation: .namespaceRead,
         .listProxies: .namespaceRead,
         .readProxy: .namespaceRead,
         .revokeProxy: .namespaceWrite,
@@ -80,7 +86,7 @@ struct RESTAccessTests {
             "{namespace}": "sre", "{server}": "demo", "{tool}": "t",
             "{identityProvider}": "idp_1", "{subject}": "sub_none", "{group}": "g",
             "{release}": "1", "{proxy}": "p", "{enrolmentToken}": "enr_1", "{position}": "7",
-            "{apiToken}": "tok_1",
+            "{apiToken}": "tok_1", "{simulation}": "sim_1",
         ]
         return values.reduce(operation.template) { path, pair in
             path.replacing(pair.key, with: pair.value)

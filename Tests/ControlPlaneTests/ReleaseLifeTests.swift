@@ -40,7 +40,7 @@ struct ReleaseLifeTests {
             )
             #expect(
                 made.json?["activationRefusals"]?.elements.map(\.string)
-                    == ["policy-reviews-missing"]
+                    == ["policy-reviews-missing", "policy-simulation-missing"]
             )
             let number = try #require(made.json?["number"]?.int64)
             let activation = #"{"release": \#(number)}"#
@@ -68,7 +68,15 @@ struct ReleaseLifeTests {
             #expect(twice.status == 409 && twice.problem == "/problems/already-exists")
             let approved = try await ann.get("\(Self.releases)/\(number)")
             #expect(approved.text("state") == "approved" && approved.etag != made.etag)
-            #expect(approved.json?["activationRefusals"]?.count == 0)
+            #expect(
+                approved.json?["activationRefusals"]?.elements.map(\.string)
+                    == ["policy-simulation-missing"]
+            )
+            let unseen = try await ann.post(Self.base + "/activations", activation)
+            #expect(unseen.status == 409 && unseen.problem == "/problems/policy-simulation-missing")
+            #expect(try await ann.simulate(number).text("state") == "finished")
+            let seen = try await ann.get("\(Self.releases)/\(number)")
+            #expect(seen.json?["activationRefusals"]?.count == 0)
 
             let active = try await ann.post(Self.base + "/activations", activation)
             #expect(active.status == 201 && active.text("kind") == "activation")
@@ -85,9 +93,11 @@ struct ReleaseLifeTests {
             #expect(back.status == 201 && back.text("kind") == "rollback")
             #expect(try await plane.activeRelease() == 1)
             #expect(
-                try await plane.trail(ann).filter { !$0.hasPrefix("api-token ") }.suffix(5) == [
+                try await plane.trail(ann).filter { !$0.hasPrefix("api-token ") }.suffix(6).map {
+                    $0.hasPrefix("createSimulation sim_") ? "createSimulation" : $0
+                } == [
                     "updateNamespace sre", "createRelease \(number)", "createReview \(number)",
-                    "createActivation \(number)", "createActivation 1",
+                    "createSimulation", "createActivation \(number)", "createActivation 1",
                 ]
             )
         }
@@ -351,9 +361,11 @@ struct ReleaseLifeTests {
                 #expect(outcome.isChanged == isFirst)
                 #expect(try await plane.activeRelease() == 1)
             }
-            // Applied twice, it is one draft; approved, the same import puts it in force.
+            // Applied twice, it is one draft; approved and simulated, the same import puts it in force.
             #expect(try await ann.all(Self.releases).count == 2)
             #expect(try await bob.post(Self.reviews(2), Self.approve).status == 201)
+            #expect(try await plane.apply(document(source)).draft != nil)
+            #expect(try await ann.simulate(2).text("state") == "finished")
             #expect(try await plane.apply(document(source)).draft == nil)
             #expect(try await plane.activeRelease() == 2)
             #expect(try await !plane.apply(document(source)).isChanged)

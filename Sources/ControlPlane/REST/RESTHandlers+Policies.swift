@@ -46,7 +46,13 @@ extension RESTHandlers {
         var activation: [ConfigurationEdit] = []
         if call.body?["activate"]?.boolean == true {
             try await allowActivation(of: number, call, given: given, transaction)
-            activation = [.activation(release: UInt64(number), by: call.caller.id)]
+            activation = [
+                .activation(
+                    release: UInt64(number),
+                    by: call.caller.id,
+                    acceptsWidening: call.acceptsWidening
+                )
+            ]
         }
         var body: [UInt8]?
         _ = try await change(activation, call, target: Text("\(number)"), transaction) {
@@ -170,7 +176,13 @@ extension RESTHandlers {
         }
         try await allowActivation(of: number, call, given: [], transaction)
         let body = try await change(
-            [.activation(release: UInt64(number), by: call.caller.id)],
+            [
+                .activation(
+                    release: UInt64(number),
+                    by: call.caller.id,
+                    acceptsWidening: call.acceptsWidening
+                )
+            ],
             call,
             target: Text("\(number)"),
             transaction
@@ -196,14 +208,19 @@ extension RESTHandlers {
             )
         }
         do {
-            try await releases.allowActivation(of: release, in: namespace, transaction)
+            try await releases.allowActivation(
+                of: release,
+                in: namespace,
+                acceptingWidening: call.acceptsWidening,
+                transaction
+            )
         } catch let refusal as PolicyReleases.Refusal {
             throw Problem(refusal, given: given.map(\.name))
         }
     }
 
     /// The release in the path.
-    private func release(
+    func release(
         _ call: RESTCall,
         _ transaction: borrowing Transaction
     ) async throws -> ShownRelease {
@@ -233,6 +250,11 @@ extension RESTHandlers {
     }
 }
 
+extension RESTCall {
+    /// Whether calls may go on from now on that did not before.
+    fileprivate var acceptsWidening: Bool { body?["acceptsWidening"]?.boolean ?? false }
+}
+
 extension Problem {
     /// Why a release does not come into force.
     ///
@@ -242,6 +264,16 @@ extension Problem {
         case .life(let refusal, let findings): self.init(refusal, findings, given: given)
         case .invalid(let failure): self.init(failure, given: given)
         case .manifest(let reason): self.init(.policyManifestInvalid, reason)
+        case .simulationMissing:
+            self.init(
+                .policySimulationMissing,
+                "simulate it against the release in force, or count its shadow"
+            )
+        case .widening(let calls):
+            self.init(
+                .policyWidening,
+                "\(calls) recorded calls go on under it that did not before: see its simulations, then say acceptsWidening"
+            )
         }
     }
 

@@ -82,13 +82,10 @@ extension RESTHandlers {
 }
 
 extension RESTCall {
-    /// A time of the query, which may leave out fractions.
+    /// A time of the query.
     fileprivate func time(_ name: Text) throws(Problem) -> GatewayModel.Timestamp? {
         guard let text = query[name] else { return nil }
-        var digits = Array(text.utf8.dropLast())
-        if !digits.contains(UInt8(ascii: ".")) { digits.append(UInt8(ascii: ".")) }
-        while digits.count < 26 { digits.append(UInt8(ascii: "0")) }
-        guard let time = GatewayModel.Timestamp(rfc3339: digits + [UInt8(ascii: "Z")]) else {
+        guard let time = GatewayModel.Timestamp(requested: text) else {
             throw Problem(
                 .parameterInvalid,
                 "see errors",
@@ -96,5 +93,15 @@ extension RESTCall {
             )
         }
         return time
+    }
+}
+
+extension GatewayModel.Timestamp {
+    /// A time of a request, which may leave out fractions.
+    init?(requested text: Text) {
+        var digits = Array(text.utf8.dropLast())
+        if !digits.contains(UInt8(ascii: ".")) { digits.append(UInt8(ascii: ".")) }
+        while digits.count < 26 { digits.append(UInt8(ascii: "0")) }
+        self.init(rfc3339: digits + [UInt8(ascii: "Z")])
     }
 }

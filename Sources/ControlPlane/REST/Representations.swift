@@ -195,6 +195,12 @@ extension ShownRelease: Represented {
                 if let refusal = life.refusal(of: .activate) {
                     writer.value(Text(Problem(refusal, findings).type.rawValue))
                 }
+                switch signOff {
+                case .notNeeded: break
+                case .simulationMissing:
+                    writer.value(Text(ProblemType.policySimulationMissing.rawValue))
+                case .widening: writer.value(Text(ProblemType.policyWidening.rawValue))
+                }
             }
             writer.object("checks") { writer in
                 let errors = findings.count(where: \.isError)
@@ -264,6 +270,7 @@ extension ActivationRow: Represented {
             writer.member("id", id)
             writer.member("release", release)
             writer.member("kind", (isRollback ? "rollback" : "activation") as Text)
+            writer.member("acceptsWidening", acceptsWidening)
             writer.member("activatedBy", activatedBy)
             writer.time("activatedAt", activatedAt)
         }

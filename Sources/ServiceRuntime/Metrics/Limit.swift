@@ -33,6 +33,8 @@ public enum Limit: String, CaseIterable, Sendable {
     case batchRecords = "batch_records"
     case ingestWaiting = "ingest_waiting"
     case leasesWaiting = "leases_waiting"
+    case simulationsOpen = "simulations_open"
+    case simulationRecords = "simulation_records"
     // Every process.
     case drainTime = "drain_time"
     case metricSeries = "metric_series"

@@ -98,6 +98,18 @@ public enum MetricCatalogue {
         .init("ostiary.lease.waiting", .gauge, "{lease}", "Leases that wait to be stored."),
         .init("ostiary.epoch.closed", .counter, "{epoch}", "Epochs closed after lease and grace."),
         .init("ostiary.snapshot.published", .counter, "{snapshot}", "Configurations published."),
+        .init(
+            "ostiary.simulation.duration",
+            .histogram,
+            "s",
+            "How long a worker had a simulation."
+        ),
+        .init(
+            "ostiary.simulation.records",
+            .counter,
+            "{record}",
+            "Records that simulations looked at."
+        ),
         .init("db.client.connection.count", .gauge, "{connection}", "Connections to PostgreSQL."),
         .init(
             "db.client.connection.pending_requests",

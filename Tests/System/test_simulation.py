@@ -1,0 +1,206 @@
+"""What a release would answer: recorded through the proxy, asked again by control; a release in shadow; the yes to what widens."""
+import json
+import time
+
+import pytest
+from installation import POLICIES, wait_for
+
+BASE = "/v1/namespaces/demo"
+# Sums above 1,000 are let through, and nobody may fail any more.
+WIDER = """
+@id("AC-3.staff") permit (principal in MCP::Group::"staff", action in MCP::Action::"tools/call", resource);
+@id("AC-6.no-delete") @tier("absolute") forbid (principal, action, resource == MCP::Tool::"tools/delete_everything");
+@id("AC-3.small-sums") @tier("absolute") forbid (principal, action == MCP::Action::"tools/add", resource)
+  unless { context.input.a < 1000000 };
+@id("AC-3.no-failing") @tier("absolute") forbid (principal, action == MCP::Action::"tools/fail", resource);
+"""
+
+
+@pytest.fixture(scope="module")
+def simulated(shared_installation):
+    ostiary = shared_installation
+    ostiary.write_configuration()
+    ostiary.administrator = ostiary.api_token()
+    yield ostiary
+    ostiary.write_configuration()
+    token = ostiary.token("alice", "tools")
+    wait_for(lambda: denied(ostiary.call("tools", "add", {"a": 5000, "b": 1}, token)), "the old policies")
+
+
+def api(ostiary, method, path, body=None, **fields):
+    return ostiary.api(method, BASE + path, body, ostiary.administrator, **fields)
+
+
+def denied(answer):
+    return answer[1]["result"].get("isError") and "AC-3.small-sums" in json.dumps(answer[1])
+
+
+def release(ostiary, source):
+    status, made = api(ostiary, "POST", "/releases", {"documents": [{"name": "demo.cedar", "source": source}]})
+    assert status == 201, made
+    return made["number"]
+
+
+def active(ostiary):
+    return api(ostiary, "GET", "/activations?limit=1")[1]["items"][0]["release"]
+
+
+def simulate(ostiary, number, **body):
+    status, made = api(ostiary, "POST", f"/releases/{number}/simulations", body)
+    assert status == 202 and made["state"] == "queued", made
+    path = f"/releases/{number}/simulations/{made['id']}"
+
+    def ended():
+        row = api(ostiary, "GET", path)[1]
+        return row if row["state"] in ("finished", "failed") else None
+
+    row = wait_for(ended, "the report")
+    assert row["state"] == "finished", row
+    return row["report"]
+
+
+def transitions(report):
+    return {(t["from"], t["to"]): t["count"] for t in report["transitions"]}
+
+
+def now():
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time() % 1:.6f}"[1:].lstrip("0") + "Z"
+
+
+def test_a_draft_that_widens_is_seen_before_and_accepted_by_name(simulated):
+    token = simulated.token("alice", "tools")
+    since = now()
+    for a in (1, 2, 3):
+        assert not denied(simulated.call("tools", "add", {"a": a, "b": 1}, token))
+    for a in (5000, 6000):
+        assert denied(simulated.call("tools", "add", {"a": a, "b": 1}, token))
+    simulated.call("tools", "fail", {"reason": "x"}, token)
+    wait_for(
+        lambda: len(simulated.records("kind in ('intent', 'refusal') and tool in ('add', 'fail')")) >= 6, "the records"
+    )
+
+    before = active(simulated)
+    number = release(simulated, WIDER)
+    report = simulate(simulated, number, **{"from": since})
+    assert report["release"] == number and report["against"] == before
+    assert transitions(report) == {("permit", "permit"): 3, ("deny", "permit"): 2, ("permit", "deny"): 1}
+    assert report["undecided"] == [] and report["widening"] == 2 and report["truncated"] is False
+    assert report["fidelity"]["agreed"] == 6 and report["fidelity"]["differed"] == 0
+    widened = next(group for group in report["groups"] if group["to"] == "permit")
+    assert widened["baseline"] == ["AC-3.small-sums"] and widened["candidate"] == ["AC-3.staff"]
+    assert len(widened["examples"]) == 2
+    example = widened["examples"][0]
+    assert example["principal"] == {"type": "MCP::User", "id": "sub_alice"}
+    # The example leads to its record, which keeps the arguments to itself.
+    status, record = api(simulated, "GET", f"/records/{example['reference']}")
+    assert status == 200 and record["record"]["kind"] == "refusal"
+    assert "6000" not in json.dumps(report) and "6000" not in json.dumps(record)
+    narrowed = next(group for group in report["groups"] if group["to"] == "deny")
+    assert narrowed["candidate"] == ["AC-3.no-failing"]
+    live = {policy["policy"]: policy["determining"] for policy in report["live"]["policies"]}
+    assert live == {"AC-3.staff": 4, "AC-6.no-delete": 0, "AC-3.small-sums": 2}
+
+    status, problem = api(simulated, "POST", "/activations", {"release": number})
+    assert status == 409 and problem["type"] == "/problems/policy-widening", problem
+    assert "2 recorded calls" in problem["detail"]
+    assert active(simulated) == before
+    status, made = api(simulated, "POST", "/activations", {"release": number, "acceptsWidening": True})
+    assert status == 201 and made["acceptsWidening"] is True, made
+    wait_for(lambda: not denied(simulated.call("tools", "add", {"a": 5000, "b": 1}, token)), "the new release")
+    # The way back is open.
+    status, made = api(simulated, "POST", "/activations", {"release": before})
+    assert status == 201 and made["kind"] == "rollback" and made["acceptsWidening"] is False, made
+    wait_for(lambda: denied(simulated.call("tools", "add", {"a": 5000, "b": 1}, token)), "the old release")
+
+
+def test_a_release_in_shadow_answers_beside_and_is_never_enforced(simulated):
+    token = simulated.token("alice", "tools")
+    number = release(simulated, WIDER + "// in shadow\n")
+    assert api(simulated, "GET", "/shadow")[0] == 404
+    status, shadow = api(simulated, "PUT", f"/releases/{number}/shadow")
+    assert status == 200 and shadow["release"] == number, shadow
+    assert api(simulated, "PUT", f"/releases/{number}/shadow") == (200, shadow)
+    assert api(simulated, "GET", "/shadow") == (200, shadow)
+    assert api(simulated, "GET", f"/releases/{number}")[1]["state"] == "shadow"
+    other = release(simulated, WIDER + "// another\n")
+    status, problem = api(simulated, "PUT", f"/releases/{other}/shadow")
+    assert status == 409 and problem["type"] == "/problems/in-use", problem
+    assert api(simulated, "DELETE", f"/releases/{other}/shadow")[0] == 404
+
+    def seen():
+        simulated.call("tools", "fail", {"reason": "x"}, token)
+        return any("shadow" in record for record in simulated.records("kind = 'intent' and tool = 'fail'"))
+
+    wait_for(seen, "a record with a shadow")
+    # The shadow says no, the call goes on, and the record has both.
+    intent = simulated.records("kind = 'intent' and tool = 'fail'")[-1]
+    assert intent["decision"]["answer"] == "permit" and intent["decision"]["release"] == active(simulated)
+    assert intent["shadow"] == {
+        "release": number, "answer": "deny", "ground": "policy", "determining": ["AC-3.no-failing"],
+    }
+    # The shadow says yes, and the call is stopped all the same.
+    assert denied(simulated.call("tools", "add", {"a": 7000, "b": 1}, token))
+    wait_for(lambda: "shadow" in simulated.records("kind = 'refusal' and tool = 'add'")[-1], "the refusal")
+    refusal = simulated.records("kind = 'refusal' and tool = 'add'")[-1]
+    assert refusal["decision"]["answer"] == "deny" and refusal["shadow"]["answer"] == "permit"
+    assert refusal["parts"][0]["name"] == "arguments"
+
+    report = simulate(simulated, number, kind="shadow")
+    assert report["widening"] == 1 and transitions(report)[("deny", "permit")] == 1
+    assert transitions(report)[("permit", "deny")] >= 1
+    status, problem = api(simulated, "POST", "/activations", {"release": number})
+    assert status == 409 and problem["type"] == "/problems/policy-widening", problem
+
+    assert api(simulated, "DELETE", f"/releases/{number}/shadow")[0] == 204
+    assert api(simulated, "GET", "/shadow")[0] == 404
+
+    def gone():
+        simulated.call("tools", "fail", {"reason": "x"}, token)
+        return "shadow" not in simulated.records("kind = 'intent' and tool = 'fail'")[-1]
+
+    wait_for(gone, "a record without a shadow")
+
+
+def test_a_rate_and_its_reading_are_on_record(simulated):
+    token = simulated.token("alice", "tools")
+    facts = {"counters": [{"name": "echo_1h", "action": "tools/echo", "per": ["subject"], "window": "1h"}]}
+    simulated.write_configuration(
+        policies=[
+            {"name": "facts.json", "source": json.dumps(facts)},
+            {"name": "demo.cedar", "source": POLICIES},
+        ]
+    )
+
+    def counted():
+        simulated.call("tools", "echo", {"text": "x"}, token)
+        facts = simulated.records("kind = 'intent' and tool = 'echo'")[-1].get("facts")
+        return facts and facts["rates"]["echo_1h"] >= 2
+
+    wait_for(counted, "a record with the counter")
+    since = now()
+    simulated.call("tools", "echo", {"text": "x"}, token)
+    # A candidate that reads the counter is asked with what the counter said.
+    limited = POLICIES + """
+@id("SC-5.echo") @tier("guard") @limit("echo_1h")
+forbid (principal, action == MCP::Action::"tools/echo", resource) when { context.facts.rate.echo_1h >= 2 };
+"""
+    status, made = api(
+        simulated, "POST", "/releases",
+        {"documents": [{"name": "demo.cedar", "source": limited}], "basedOn": "active"},
+    )
+    assert status == 201, made
+    report = simulate(simulated, made["number"], **{"from": since})
+    assert transitions(report) == {("permit", "rateLimited"): 1}, report
+
+
+def test_what_cannot_be_simulated_says_why(simulated):
+    number = active(simulated)
+    status, problem = api(simulated, "POST", f"/releases/{number}/simulations", {"against": 99999})
+    assert status == 422 and problem["errors"][0]["pointer"] == "/against", problem
+    status, problem = api(
+        simulated, "POST", f"/releases/{number}/simulations",
+        {"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"},
+    )
+    assert status == 422 and problem["errors"][0]["code"] == "combination", problem
+    assert api(simulated, "POST", "/releases/99999/simulations", {})[0] == 404
+    assert api(simulated, "GET", f"/releases/{number}/simulations/sim_none")[0] == 404
