@@ -90,8 +90,8 @@ let package = Package(
 
         // Pure core: no I/O, no clock.
         library("Cedar", ["JSON"]),
-        library("PolicyConformance", ["Cedar", "JSON"]),
         library("GatewayPolicy", ["Cedar", "GatewayModel", "JSON"]),
+        library("PolicyConformance", ["Cedar", "GatewayPolicy", "JSON"]),
         library("AuditLog", ["Cryptography", "GatewayModel", "JSON"]),
 
         // Wire codecs: bytes to values and back, no I/O.

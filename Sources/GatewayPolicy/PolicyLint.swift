@@ -4,7 +4,9 @@ public import JSON
 
 /// What is unwise about a release that could be enforced: the checks at publish (policy.md §3.9).
 ///
-/// Pure, and syntactic: it needs neither schema nor entities. Typing is the validator's matter.
+/// Pure. With a schema the questions are put to the meaning of policies that validate: what a guard comes to with one
+/// approval too few, whether a forbid can fail in any request. Of a policy that does not validate, or without a schema,
+/// only the text can be judged.
 public enum PolicyLint {
     /// One finding.
     public struct Finding: Hashable, Sendable {
@@ -48,16 +50,31 @@ public enum PolicyLint {
         case forbidCanOverflow = "forbid_can_overflow"
         /// A forbid that reads an entity that need not be there.
         case forbidDereferences = "forbid_dereferences"
-        /// `context has input`: every call has arguments, and lists are made without them.
+        /// `context has input`: every call has arguments, so this asks for nothing.
         case asksForInput = "asks_for_input"
         /// A permit for anybody on anything.
         case unscopedPermit = "unscoped_permit"
         /// Whether it stops a publication.
-        public var severity: Severity { self == .unscopedPermit ? .warning : .error }
+        public var severity: Severity {
+            self == .unscopedPermit || self == .asksForInput ? .warning : .error
+        }
+    }
+
+    /// Everything that is unwise about a release, in the order of its documents, as far as its text tells.
+    public static func findings(of release: PolicyRelease) -> [Finding] {
+        findings(of: release, effects: nil) { _ in false }
     }
 
     /// Everything that is unwise about a release, in the order of its documents.
-    public static func findings(of release: PolicyRelease) -> [Finding] {
+    ///
+    /// - Parameters:
+    ///   - effects: What its policies mean.
+    ///   - isValid: Whether a policy validates, so that its meaning can be relied on.
+    static func findings(
+        of release: PolicyRelease,
+        effects: PolicyEffects?,
+        isValid: (PolicyID) -> Bool
+    ) -> [Finding] {
         var findings: [Finding] = []
         for document in release.documents {
             // What a reviewer cannot see or would misread: the language's own reader knows.
@@ -78,29 +95,102 @@ public enum PolicyLint {
             }
         }
         guard let trees = PolicyTrees(release.set) else { return findings }
+        var places = DocumentPlaces(release.documents)
+        let breakGlass = MCPEntities.group(release.facts.breakGlassGroup)
+        let mentions = Dictionary(
+            release.set.entityMentions.filter { $0.uid == breakGlass && !$0.isInScope }
+                .map { ($0.policy, $0.span) },
+            uniquingKeysWith: { first, _ in first }
+        )
         for policy in release.set.policies {
             guard let rule = release.rules[policy.id], let tree = trees[policy.id] else { continue }
-            for (code, message) in check(rule, tree, breakGlass: release.facts.breakGlassGroup) {
+            var meaning: Meaning?
+            if let effects, isValid(policy.id), effects.hasKinds(policy.id) {
+                meaning = Meaning(policy: policy.id, effects: effects)
+            }
+            func add(_ code: Code, _ message: String, line: Int, column: Int) {
                 findings.append(
                     Finding(
                         code: Text(code.rawValue),
                         severity: code.severity,
                         policy: rule.name,
                         document: rule.document,
-                        line: rule.line,
-                        column: rule.column,
+                        line: line,
+                        column: column,
                         message: message
                     )
                 )
+            }
+            for (code, message) in check(rule, tree, meaning) {
+                add(code, message, line: rule.line, column: rule.column)
+            }
+            // One that is for its members alone may also name them below.
+            if rule.tier == .absolute, let mention = mentions[policy.id],
+                tree.scopeEntity("principal") != breakGlass
+            {
+                let (_, line, column) = places.place(of: Int(mention.start))
+                let code = Code.absoluteMentionsBreakGlass
+                add(code, code.advice, line: line, column: column)
             }
         }
         return findings
     }
 
+    /// A policy whose meaning can be relied on.
+    private struct Meaning {
+        let policy: PolicyID
+        let effects: PolicyEffects
+
+        /// The cures that do not do what they say.
+        func failing(
+            _ cures: [GatewayModel.Decision.Cure]
+        ) -> [(cure: GatewayModel.Decision.Cure, why: String)] {
+            func effects(_ hasWorked: (Int) -> Bool) -> [PolicyEffects.Effect] {
+                self.effects.effects(
+                    of: policy,
+                    with: cures.indices.map { .init(cure: cures[$0], hasWorked: hasWorked($0)) }
+                )
+            }
+            guard !cures.isEmpty else { return [] }
+            guard effects({ _ in true }).allSatisfy(\.isNothing) else {
+                return cures.map { ($0, "the forbid still applies to some requests after \($0)") }
+            }
+            return cures.indices.compactMap { index in
+                // Something is missing without it, or it is enough alone.
+                let matters = effects { $0 != index }.contains { !$0.isNothing }
+                guard !matters,
+                    !effects({ $0 == index }).allSatisfy(\.isNothing) || cures.count == 1
+                else { return nil }
+                return (cures[index], "the forbid does not apply even without \(cures[index])")
+            }
+        }
+
+        /// Why evaluating it may fail.
+        func failures(_ tree: PolicyTree) -> Set<Code> {
+            var codes: Set<Code> = []
+            for effect in effects.effects(of: policy) where effect.mayFail {
+                var isArithmetic = false
+                (effect.residual ?? tree).visit { isArithmetic = isArithmetic || $0.canOverflow }
+                var dereferences = false
+                (effect.residual ?? tree).visit {
+                    dereferences = dereferences || $0.dereferencesForeignEntity
+                }
+                if isArithmetic { codes.insert(.forbidCanOverflow) }
+                if dereferences || !isArithmetic { codes.insert(.forbidDereferences) }
+            }
+            return codes
+        }
+
+        /// Whether what it comes to depends on approvals in some request.
+        var readsApprovals: Bool {
+            effects.effects(of: policy).contains { $0.residual?.readsApprovals ?? false }
+        }
+    }
+
     private static func check(
         _ rule: PolicyRelease.Rule,
         _ tree: PolicyTree,
-        breakGlass: Text
+        _ meaning: Meaning?
     ) -> [(Code, String)] {
         var found: [(Code, String)] = []
         if !rule.isNamed {
@@ -112,20 +202,16 @@ public enum PolicyLint {
         if rule.permits, tree.isOpen("principal"), tree.isOpen("resource") {
             found.append((.unscopedPermit, "permits anybody anything of this kind"))
         }
-        for cure in rule.cures where !tree.asks(for: cure) {
-            found.append((.cureWithoutEffect, "the condition does not ask for \(cure)"))
+        if let meaning {
+            found += meaning.failing(rule.cures).map { (.cureWithoutEffect, $0.why) }
+        } else {
+            for cure in rule.cures where !tree.asks(for: cure) {
+                found.append((.cureWithoutEffect, "the condition does not ask for \(cure)"))
+            }
         }
         var codes: Set<Code> = []
         tree.visit { node in
-            if rule.permits, node.path?.starts(with: ["context", "facts", "approvals"]) == true {
-                codes.insert(.permitReadsApprovals)
-            }
-            if rule.tier == .absolute, node.mentions(group: breakGlass) {
-                codes.insert(.absoluteMentionsBreakGlass)
-            }
-            if !rule.permits, ["+", "-", "*", "neg"].contains(node.name.string) {
-                codes.insert(.forbidCanOverflow)
-            }
+            if !rule.permits, node.canOverflow { codes.insert(.forbidCanOverflow) }
             if !rule.permits, node.dereferencesForeignEntity { codes.insert(.forbidDereferences) }
             if node.name == "has", node["left"]?.path == ["context"],
                 node.operands["attr"]?.string == "input"
@@ -135,10 +221,12 @@ public enum PolicyLint {
                 codes.insert(.asksForInput)
             }
         }
-        if rule.tier == .absolute, let scoped = tree.scopeEntity("principal"),
-            scoped == MCPEntities.group(breakGlass)
-        {
-            codes.remove(.absoluteMentionsBreakGlass)
+        if let meaning, !rule.permits {
+            codes.subtract([.forbidCanOverflow, .forbidDereferences])
+            codes.formUnion(meaning.failures(tree))
+        }
+        if rule.permits, tree.readsApprovals, meaning?.readsApprovals ?? true {
+            codes.insert(.permitReadsApprovals)
         }
         for code in Code.allCases where codes.contains(code) { found.append((code, code.advice)) }
         return found
@@ -188,16 +276,26 @@ extension PolicyTree {
     }
 }
 
+extension PolicyTree {
+    /// Whether `context.facts.approvals`, a part of it or something that holds it is read.
+    fileprivate var readsApprovals: Bool {
+        let approvals: [Text] = ["context", "facts", "approvals"]
+        var reads = false
+        visitPaths { path in
+            reads = reads || path.starts(with: approvals) || approvals.starts(with: path)
+        }
+        return reads
+    }
+}
+
 extension PolicyTree.Node {
-    fileprivate func compares(_ path: [Text], _ value: Int64) -> Bool {
-        self["left"]?.path == path && self["right"]?.long == value
+    /// Whether evaluating it can leave the range of its type.
+    fileprivate var canOverflow: Bool {
+        ["+", "-", "*", "neg", "offset", "durationSince", "toDate"].contains(name.string)
     }
 
-    fileprivate func mentions(group: Text) -> Bool {
-        guard name == "in" || name == "is" || name == "==" else { return false }
-        let uid = MCPEntities.group(group)
-        return self["left"]?.entity == uid || self["right"]?.entity == uid
-            || self["in"]?.entity == uid
+    fileprivate func compares(_ path: [Text], _ value: Int64) -> Bool {
+        self["left"]?.path == path && self["right"]?.long == value
     }
 
     /// Whether an attribute or tag is read of an entity other than those that every decision has.

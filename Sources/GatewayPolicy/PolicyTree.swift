@@ -47,6 +47,29 @@ struct PolicyTree {
         }
     }
 
+    /// Visits every chain of attributes from a variable, each as far as it goes.
+    func visitPaths(_ body: ([Text]) -> Void) {
+        var pending: [JSONValue] = []
+        for condition in root["conditions"]?.elements ?? Self.nothing {
+            if let expression = condition["body"] { pending.append(expression) }
+        }
+        while let expression = pending.popLast() {
+            guard let node = Node(expression) else { continue }
+            if let path = node.path {
+                body(path)
+            } else if node.name == "has", let base = node["left"]?.path {
+                // What is tested for is read.
+                let names = node.operands["attr"]
+                body(
+                    base
+                        + (names?.string.map { [$0] } ?? names?.elements.compactMap(\.string) ?? [])
+                )
+            } else {
+                pending += Self.children(of: node)
+            }
+        }
+    }
+
     private static let nothing: JSONElements = {
         guard let document = try? JSONDocument(parsing: "[]") else {
             preconditionFailure("an empty array is valid JSON")
@@ -73,23 +96,22 @@ struct PolicyTree {
     private static func visit(_ expression: JSONValue, _ body: (Node) -> Void) {
         guard let node = Node(expression), node.name != "Value" else { return }
         body(node)
-        func descend(_ value: JSONValue) {
-            switch value.kind {
-            case .object where node.name == "Record":
-                for (_, member) in value.members { visit(member, body) }
-            case .object:
-                for (key, operand) in value.members
-                where !key.equals("attr" as StaticString) && !key.equals("pattern" as StaticString)
+        for child in children(of: node) { visit(child, body) }
+    }
+
+    private static func children(of node: Node) -> [JSONValue] {
+        let value = node.operands
+        switch value.kind {
+        case .object where node.name == "Value": return []
+        case .object where node.name == "Record": return value.members.map(\.value)
+        case .object:
+            return value.members.filter { key, _ in
+                !key.equals("attr" as StaticString) && !key.equals("pattern" as StaticString)
                     && !key.equals("entity_type" as StaticString)
-                {
-                    visit(operand, body)
-                }
-            case .array:
-                for element in value.elements { visit(element, body) }
-            default: break
-            }
+            }.map(\.value)
+        case .array: return value.elements.map(\.self)
+        default: return []
         }
-        descend(node.operands)
     }
 }
 

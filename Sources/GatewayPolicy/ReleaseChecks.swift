@@ -76,6 +76,10 @@ public struct ReleaseChecks: Sendable {
     ///
     /// The same input gives the same bytes.
     public let schema: Text?
+    /// The tools that it was checked against.
+    public let catalogue: [SchemaGenerator.Server]
+    /// How long a chain of entities policies may follow.
+    public let levelMax: Int
     /// What of the tools' arguments policies cannot see.
     public let schemaNotes: [SchemaGenerator.Note]
 
@@ -107,6 +111,8 @@ public struct ReleaseChecks: Sendable {
         levelMax: Int = ReleaseChecks.levelMax,
         reusing memo: inout Memo
     ) {
+        self.catalogue = catalogue
+        self.levelMax = levelMax
         let release: PolicyRelease
         do throws(PolicyRelease.Failure) {
             release = try PolicyRelease(number: 0, documents: documents)
@@ -118,10 +124,19 @@ public struct ReleaseChecks: Sendable {
             schemaNotes = []
             return
         }
-        var findings = PolicyLint.findings(of: release).map { Finding($0) }
         let generated = SchemaGenerator(facts: release.facts).generate(catalogue)
-        var validation = ReleaseValidation(release, catalogue, levelMax)
-        findings += validation.findings(generated.schema, reusing: &memo.validation)
+        var findings: [Finding]
+        do throws(Finding) {
+            let schema = try ReleaseValidation.schema(generated.schema)
+            var validation = ReleaseValidation(release, catalogue, levelMax)
+            let (found, valid) = validation.findings(schema, reusing: &memo.validation)
+            let effects = PolicyEffects(release.set, schema)
+            findings =
+                PolicyLint.findings(of: release, effects: effects, isValid: valid.contains)
+                .map { Finding($0) } + found
+        } catch {
+            findings = PolicyLint.findings(of: release).map { Finding($0) } + [error]
+        }
         var cases: [CaseResult] = []
         for document in documents where document.kind == .cases {
             do throws(Finding) {

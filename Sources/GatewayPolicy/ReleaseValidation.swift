@@ -15,6 +15,8 @@ struct ReleaseValidation {
     private let hasTools: [Text: Bool]
     private let tools: [Text]
     private var places: DocumentPlaces
+    /// How many verdicts the memo did not know.
+    private(set) var checkCount = 0
 
     /// The first parts of names of methods; an action `tools/lst` is no tool of a server.
     private static let methods: Set<Text> = ["tools", "resources", "prompts", "sampling", "data"]
@@ -37,29 +39,34 @@ struct ReleaseValidation {
         places = DocumentPlaces(release.documents)
     }
 
-    mutating func findings(
-        _ schemaText: Text,
-        reusing memo: inout ValidationMemo
-    ) -> [ReleaseChecks.Finding] {
-        guard !release.set.policies.isEmpty else { return [] }
-        let schema: Schema
+    /// The schema, or why there is none.
+    static func schema(_ text: Text) throws(ReleaseChecks.Finding) -> Schema {
         do {
-            schema = try Schema(parsing: schemaText.string)
+            return try Schema(parsing: text.string)
         } catch {
-            return [
-                ReleaseChecks.Finding(
-                    code: "schema_invalid",
-                    severity: .error,
-                    policy: "",
-                    document: "*",
-                    line: 1,
-                    column: 1,
-                    message: "the schema of facts and tools cannot be read: \(error)"
-                )
-            ]
+            throw ReleaseChecks.Finding(
+                code: "schema_invalid",
+                severity: .error,
+                policy: "",
+                document: "*",
+                line: 1,
+                column: 1,
+                message: "the schema of facts and tools cannot be read: \(error)"
+            )
         }
+    }
+
+    /// Everything that is wrong with the policies, and which of them validate.
+    mutating func findings(
+        _ schema: Schema,
+        reusing memo: inout ValidationMemo
+    ) -> (findings: [ReleaseChecks.Finding], valid: Set<PolicyID>) {
+        guard !release.set.policies.isEmpty else { return ([], []) }
         let report = Validator(schema, levelMax: levelMax)
             .validate(release.set, reusing: &memo)
+        checkCount = report.checks
+        let invalid = report.findings.filter { $0.severity == .error }.compactMap(\.policy)
+        let valid = Set(release.set.policies.map(\.id)).subtracting(invalid)
         var findings: [ReleaseChecks.Finding] = []
         var waiting: Set<PolicyID> = []
         for finding in report.findings where finding.code == .unknownAction {
@@ -99,7 +106,7 @@ struct ReleaseValidation {
             }
             findings.append(own)
         }
-        return findings + mentions()
+        return (findings + mentions(), valid)
     }
 
     /// The policies to which some action would apply, if there were a tool of every effect.

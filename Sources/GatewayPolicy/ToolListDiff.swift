@@ -21,6 +21,8 @@ public struct ToolListDiff: Hashable, Sendable {
         case requirementChanged(Text, isRequired: Bool)
         /// Other arguments than before are left out of the mapping.
         case omissionsChanged
+        /// The tool was classed anew; it is in other groups of actions.
+        case effectChanged(ToolEffect)
         /// Only what models and people read changed.
         case descriptionChanged
         /// Something changed that policies do not see: annotations, the output's schema, texts of arguments.
@@ -32,6 +34,26 @@ public struct ToolListDiff: Hashable, Sendable {
 
     /// Whether nothing changed.
     public var isEmpty: Bool { changes.isEmpty }
+
+    /// Compares what policies see of the tools of one server, before and after.
+    public init(from old: [SchemaGenerator.Tool], to new: [SchemaGenerator.Tool]) {
+        func byName(_ tools: [SchemaGenerator.Tool]) -> [ToolName: SchemaGenerator.Tool] {
+            Dictionary(tools.map { ($0.name, $0) }) { first, _ in first }
+        }
+        let (before, after) = (byName(old), byName(new))
+        var changes: [ToolName: [Change]] = [:]
+        for (name, tool) in after {
+            guard let known = before[name] else {
+                changes[name] = [.toolAdded]
+                continue
+            }
+            var its = Self.changes(from: known.input, to: tool.input)
+            if known.effect != tool.effect { its.append(.effectChanged(tool.effect)) }
+            if !its.isEmpty { changes[name] = its }
+        }
+        for name in before.keys where after[name] == nil { changes[name] = [.toolRemoved] }
+        self.changes = changes
+    }
 
     /// Compares the definitions of two `tools/list` answers.
     public init(from old: [JSONValue], to new: [JSONValue]) {
@@ -58,9 +80,23 @@ public struct ToolListDiff: Hashable, Sendable {
 
     private static func changes(from old: JSONValue, to new: JSONValue) -> [Change] {
         guard old.canonicalBytes() != new.canonicalBytes() else { return [] }
-        let (before, after) = (
-            ToolInputSchema(old["inputSchema"]), ToolInputSchema(new["inputSchema"])
+        var changes = changes(
+            from: ToolInputSchema(old["inputSchema"]),
+            to: ToolInputSchema(new["inputSchema"])
         )
+        if old["description"]?.string != new["description"]?.string
+            || old["title"]?.string != new["title"]?.string
+        {
+            changes.append(.descriptionChanged)
+        }
+        return changes.isEmpty ? [.otherChanged] : changes
+    }
+
+    private static func changes(
+        from before: ToolInputSchema,
+        to after: ToolInputSchema
+    ) -> [Change] {
+        guard before != after else { return [] }
         var changes: [Change] = []
         for name in after.fields.attributes.keys.sorted() {
             guard let field = after.fields.attributes[name] else { continue }
@@ -82,11 +118,6 @@ public struct ToolListDiff: Hashable, Sendable {
             changes.append(.argumentRemoved(name))
         }
         if Set(before.omissions) != Set(after.omissions) { changes.append(.omissionsChanged) }
-        if old["description"]?.string != new["description"]?.string
-            || old["title"]?.string != new["title"]?.string
-        {
-            changes.append(.descriptionChanged)
-        }
-        return changes.isEmpty ? [.otherChanged] : changes
+        return changes
     }
 }

@@ -89,7 +89,7 @@ public struct ConformanceRun: Sendable {
             partialEvaluation(record, name)
         } else if has("stub", "tools") {
             translations(record, name)
-            report.leaveOut(.toolSchema)
+            toolSchemas(record, name)
         } else {
             throw .unknownRecord(number: number)
         }

@@ -1,10 +1,34 @@
 import JSON
 
 /// Writes random cases, mostly well-typed: policies, templates and links over a small world in which names meet.
+///
+/// Most of what a case costs is reading its entities, in either engine; so a world of entities serves many cases.
 struct CaseGenerator {
+    /// Entities, and the cases that are decided over them.
+    struct World {
+        /// A list of entities, in JSON.
+        let entities: [UInt8]
+        /// Policies, links and requests, each an object in JSON.
+        let cases: [JSONFragment]
+
+        /// The line that engines read: all cases, or one.
+        func line(only case: Int? = nil) -> [UInt8] {
+            let chosen = `case`.map { [cases[$0]] } ?? cases
+            let text = Text(validating: entities) ?? ""
+            return JSONFragment(object: { writer in
+                // As a string, since the peer hands it on unread.
+                writer.member("entities", text)
+                writer.key("cases")
+                writer.array { writer in chosen.forEach { writer.value($0) } }
+            }).bytes
+        }
+    }
+
     private var random: SplitMix
-    /// Whether the names of this case are chosen to hurt.
+    /// Whether the names of this world are chosen to hurt.
     private var isHostile = false
+    /// Whether groups are in each other over two dozen steps.
+    private var isDeep = false
 
     init(seed: UInt64) {
         random = SplitMix(seed: seed)
@@ -14,9 +38,16 @@ struct CaseGenerator {
 
     // MARK: Cases
 
-    /// Policies, links, entities and four requests, as one line of JSON.
-    mutating func makeCase() -> [UInt8] {
+    /// Entities, and that many cases over them.
+    mutating func makeWorld(cases count: Int) -> World {
         isHostile = random.next(7) == 0
+        isDeep = random.next(4) == 0
+        let entities = self.entities().bytes
+        return World(entities: entities, cases: (0..<count).map { _ in makeCase() })
+    }
+
+    /// Policies, links and four requests.
+    private mutating func makeCase() -> JSONFragment {
         let count = random.next(8) == 0 ? 12 : 1 + random.next(6)
         let policies = (0..<count).map { _ in policy() }
         let templates = policies.enumerated().filter { $0.element.contains("?") }
@@ -28,7 +59,6 @@ struct CaseGenerator {
         let isDamaged = random.next(6) == 0
         if isDamaged { text = damaged(text) }
         let requests = (0..<Self.requestCount).map { _ in request() }
-        let entities = self.entities()
         return JSONFragment(object: { writer in
             writer.member("policies", text)
             writer.key("links")
@@ -37,8 +67,7 @@ struct CaseGenerator {
             }
             writer.key("requests")
             writer.array { writer in requests.forEach { writer.value($0) } }
-            writer.member("entities", entities)
-        }).bytes
+        })
     }
 
     static let requestCount = 4
@@ -46,7 +75,8 @@ struct CaseGenerator {
     private mutating func request() -> JSONFragment {
         let principal = uid(random.next(8) == 0 ? "NS::G" : "U")
         let (action, resource) = (uid("Action"), uid("R"))
-        let context = record(depth: 2)
+        let context =
+            Text(validating: record(depth: random.next(8) == 0 ? 2 : random.next(2)).bytes) ?? "{}"
         return JSONFragment(object: { writer in
             writer.member("principal", principal)
             writer.member("action", action)
@@ -102,6 +132,12 @@ struct CaseGenerator {
 
     private var ids: [String] { isHostile ? hostileIDs : plainIDs }
 
+    private func ids(of type: String) -> [String] {
+        type == "NS::G" && isDeep ? ids + Self.deepIDs : ids
+    }
+
+    private static let deepIDs = (0..<24).map { "d\($0)" }
+
     private let plainIDs = ["a", "b", "\u{e9}", "e\u{301}", "", "a\"\\\n", "\u{2028}"]
     /// Names that some software would take for each other, cut, or show as something else.
     private let hostileIDs = [
@@ -112,16 +148,21 @@ struct CaseGenerator {
     private mutating func entities() -> JSONFragment {
         var fragments: [JSONFragment] = []
         for (rank, type) in ["U", "R", "NS::G", "Action"].enumerated() {
-            for (number, id) in ids.enumerated() where random.next(3) > 0 {
-                let attributes = record(depth: 2)
+            let ids = ids(of: type)
+            for (number, id) in ids.enumerated() where random.next(3) > 0 || number > 7 {
+                let attributes = record(depth: random.next(4) == 0 ? 2 : random.next(2))
                 let tags = record(depth: 1)
                 var parents: [JSONFragment] = []
                 for _ in 0..<random.next(3) {
                     // Users and resources are in groups, groups and actions in later ones of their
                     // kind.
+                    let candidates = rank < 2 ? self.ids(of: "NS::G") : ids
                     let upper = rank < 2 ? 0 : number + 1
-                    guard upper < ids.count else { continue }
-                    let parent = ids[upper + random.next(ids.count - upper)]
+                    guard upper < candidates.count else { continue }
+                    // Mostly the next one, so that chains are long.
+                    let reach = candidates.count - upper
+                    let step = rank == 2 && random.next(4) > 0 ? 0 : random.next(reach)
+                    let parent = candidates[upper + step]
                     parents.append(
                         JSONFragment(object: { writer in
                             writer.member("type", rank < 2 ? "NS::G" : type)
@@ -226,7 +267,20 @@ struct CaseGenerator {
         }
     }
 
-    private mutating func entity(_ type: String) -> String { "\(type)::\(string())" }
+    private mutating func entity(_ type: String) -> String {
+        type == "NS::G" && isDeep && random.next(2) == 0
+            ? "\(type)::\"\(pick(Self.deepIDs))\"" : "\(type)::\(string())"
+    }
+
+    /// A pattern of a few pieces, of which some match more than they show.
+    private mutating func pattern() -> String {
+        let pieces = [
+            "*", "*", "**", "\\*", "a", "b", "e", "\\u{301}", "\u{e9}", "\\n", "\\\\", "\\\"",
+            "\\0", "\u{2028}",
+            "\u{1F468}", "\\u{200d}",
+        ]
+        return "\"" + (0..<random.next(6)).map { _ in pick(pieces) }.joined() + "\""
+    }
 
     private mutating func string() -> String {
         guard isHostile else {
@@ -262,8 +316,7 @@ struct CaseGenerator {
             return
                 "\(holder(depth - 1)) has \(pick(keys.dropLast().map { $0 } + ["\"a b\"", "rec.n", "rec.rec.s", "ent.n"]))"
         case 12:
-            return
-                "\(text(depth - 1)) like \(pick(["\"*\"", "\"a*\"", "\"*\\n\"", "\"\\*\"", "\"*\\u{301}\"", "\"e*\""]))"
+            return "\(text(depth - 1)) like \(pattern())"
         case 13: return "\(set(depth - 1)).contains(\(any(depth - 1)))"
         case 14:
             return "\(set(depth - 1)).\(pick(["containsAll", "containsAny"]))(\(set(depth - 1)))"
@@ -366,7 +419,7 @@ struct CaseGenerator {
         case 0: "\(holder(max(depth - 1, 0))).ip"
         case 1: "ip(\(text(max(depth - 1, 0))))"
         default:
-            "ip(\"\(pick(["1.2.3.4", "10.1.0.0/16", "127.0.0.1", "::1", "ff02::1/8", "::/0", "1.2.3.4/33", "0::g"]))\")"
+            "ip(\"\(pick(["1.2.3.4", "10.1.0.0/16", "127.0.0.1", "::1", "ff02::1/8", "::/0", "1.2.3.4/33", "0::g", "1.2.3.04", "1.2.3.4/08", "::ffff:1.2.3.4", "224.0.0.0/4", "1::2::3", ""]))\")"
         }
     }
 
@@ -374,7 +427,7 @@ struct CaseGenerator {
         switch random.next(4) {
         case 0: "\(holder(max(depth - 1, 0))).dec"
         default:
-            "decimal(\"\(pick(["1.0", "-0.5000", "1.23456", "922337203685477.5807", "-922337203685477.5808", "1"]))\")"
+            "decimal(\"\(pick(["1.0", "-0.5000", "1.23456", "922337203685477.5807", "-922337203685477.5808", "1", "1.", "-.5", "+1.0", " 1.0", "1e3", "-0.0", "00.10", "922337203685477.5808", "\u{663}.0"]))\")"
         }
     }
 
@@ -384,7 +437,7 @@ struct CaseGenerator {
         case 1 where depth > 0: "\(time(depth - 1)).offset(\(length(depth - 1)))"
         case 2 where depth > 0: "\(time(depth - 1)).toDate()"
         default:
-            "datetime(\"\(pick(["1970-01-01", "1969-12-31T23:59:59.001Z", "2024-02-29T00:00:00+2359", "2023-02-29", "9999-12-31"]))\")"
+            "datetime(\"\(pick(["1970-01-01", "1969-12-31T23:59:59.001Z", "2024-02-29T00:00:00+2359", "2023-02-29", "9999-12-31", "0000-01-01", "2016-12-31T23:59:60Z", "2024-01-01T00:00:00.1Z", "2024-01-01T24:00:00Z", "2024-01-01t00:00:00z", "2024-1-1", "-0001-01-01"]))\")"
         }
     }
 
@@ -394,7 +447,7 @@ struct CaseGenerator {
         case 1 where depth > 0: "\(time(depth - 1)).durationSince(\(time(depth - 1)))"
         case 2 where depth > 0: "\(time(depth - 1)).toTime()"
         default:
-            "duration(\"\(pick(["1d", "-1d2h3m4s5ms", "0ms", "-9223372036854775808ms", "90s", "1s1m"]))\")"
+            "duration(\"\(pick(["1d", "-1d2h3m4s5ms", "0ms", "-9223372036854775808ms", "90s", "1s1m", "", "d", "--1d", "1d1d", "106751991167d", "106751991168d", "9223372036854775808ms", "1.5h", "007m"]))\")"
         }
     }
 }

@@ -54,6 +54,30 @@ import Testing
         #expect(run.report.differences.map(\.record) == ["n request 0"])
     }
 
+    @Test func `a schema that is made otherwise from tools is counted as a difference`() throws {
+        guard let bytes = try SharedData.bytes("cedar/mcp-schema-generator.ndjson.gz") else {
+            return
+        }
+        let line = try #require(
+            bytes.split(separator: UInt8(ascii: "\n")).first {
+                String(decoding: $0, as: UTF8.self).contains("simple/tool_tuple\"")
+            }
+        )
+        let text = String(decoding: line, as: UTF8.self)
+        func tally(_ text: String) throws -> ConformanceReport.Tally? {
+            var run = ConformanceRun()
+            try run.run(Array(text.utf8))
+            return run.report.tallies[.toolSchema]
+        }
+        #expect(try tally(text).map { [$0.passed, $0.failed, $0.unsupported] } == [1, 0, 0])
+        let other = text.replacing("Long", with: "Bool")
+        #expect(other != text)
+        #expect(try tally(other).map { [$0.passed, $0.failed, $0.unsupported] } == [0, 1, 0])
+        // What is only its neighbours' shows nothing.
+        let empty = text.replacing("tool_tuple.cedarschema", with: "other.cedarschema")
+        #expect(try tally(empty).map { [$0.passed, $0.failed, $0.unsupported] } == [0, 0, 1])
+    }
+
     @Test func `lines and one document over many lines are read alike`() throws {
         let document = """
             {"expressions": [{"expr": "1 == 1", "outcome": "true"}],

@@ -10,7 +10,9 @@ import Testing
 /// is a policy set with four requests. `scripts/fuzz` runs it for long.
 @Suite struct DifferentialTests {
     private static let environment = ProcessInfo.processInfo.environment
-    private static let batchSize = 500
+    /// How many cases share their entities, and how many worlds go to the peer at once.
+    private static let (casesOfWorld, worldsOfBatch) = (64, 8)
+    private static let differencesMax = 10
 
     @Test func `random cases are answered as by an independent engine`() throws {
         guard let python = Self.environment["OSTIARY_CEDARPY"] ?? Self.environment["OSTIARY_PYTHON"]
@@ -21,24 +23,49 @@ import Testing
         }
         let cases = Int(Self.environment["OSTIARY_FUZZ_CASES"] ?? "") ?? 500
         let seed = UInt64(Self.environment["OSTIARY_FUZZ_SEED"] ?? "") ?? 1
+        let isLong = Self.environment["OSTIARY_FUZZ_CASES"] != nil
         var generator = CaseGenerator(seed: seed)
         let peer = try Peer(python)
         defer { peer.stop() }
         var tally = Tally()
-        while tally.cases < cases, tally.differences < 10 {
-            let batch = (0..<min(Self.batchSize, cases - tally.cases)).map { _ in
-                generator.makeCase()
-            }
-            let theirs = try peer.answers(batch)
-            for (test, their) in zip(batch, theirs) {
-                tally.count(try Answer.ours(test), their, test)
-            }
-            if Self.environment["OSTIARY_FUZZ_CASES"] != nil, tally.cases % 20_000 < Self.batchSize
-            {
-                SharedData.note("differential, seed \(seed): \(tally)")
-            }
+        let start = ContinuousClock.now
+        func summary() -> String {
+            let seconds = (ContinuousClock.now - start) / .seconds(1)
+            return
+                "differential, seed \(seed): \(tally), \(Int(Double(tally.cases) / seconds)) cases/s"
         }
-        SharedData.note("differential, seed \(seed): \(tally)")
+        func makeBatch(_ made: Int) -> [CaseGenerator.World] {
+            var worlds: [CaseGenerator.World] = []
+            var left = cases - made
+            while left > 0, worlds.count < Self.worldsOfBatch {
+                let count = min(left, Self.casesOfWorld)
+                worlds.append(generator.makeWorld(cases: count))
+                left -= count
+            }
+            return worlds
+        }
+        var noted = 0
+        var batch = makeBatch(0)
+        while !batch.isEmpty, tally.differences < Self.differencesMax {
+            // While the peer answers we do, and think of the next questions.
+            try peer.ask(batch.map { $0.line() })
+            let ours = try batch.map { try Answer.ours($0.line()) }
+            let next = makeBatch(tally.cases + ours.reduce(0) { $0 + $1.count })
+            let theirs = try peer.answers(ours.reduce(0) { $0 + $1.count })
+            var position = 0
+            for (world, answers) in zip(batch, ours) {
+                for (number, answer) in answers.enumerated() {
+                    tally.count(answer, theirs[position]) { world.line(only: number) }
+                    position += 1
+                }
+            }
+            if isLong, tally.cases - noted >= 20_000 {
+                noted = tally.cases
+                SharedData.note(summary())
+            }
+            batch = next
+        }
+        SharedData.note(summary())
         #expect(tally.differences == 0)
     }
 
@@ -47,7 +74,7 @@ import Testing
     /// Each is a case as the generator writes it, with the peer's answer.
     @Test func `what once differed is answered as elsewhere`() throws {
         for (test, answer) in DifferentialCases.rows {
-            #expect(try Answer.ours(Array(test.utf8)) == answer, "\(test)")
+            #expect(try Answer.ours(Array(test.utf8)) == [answer], "\(test)")
         }
     }
 
@@ -56,7 +83,7 @@ import Testing
         private var (requests, refused, allowed, failing) = (0, 0, 0, 0)
         private(set) var differences = 0
 
-        mutating func count(_ our: String, _ their: String, _ test: [UInt8]) {
+        mutating func count(_ our: String, _ their: String, _ test: () -> [UInt8]) {
             cases += 1
             if our == "refused" {
                 refused += 1
@@ -69,7 +96,9 @@ import Testing
             }
             guard our != their else { return }
             differences += 1
-            Issue.record("ours   \(our)\ntheirs \(their)\n\(String(decoding: test, as: UTF8.self))")
+            Issue.record(
+                "ours   \(our)\ntheirs \(their)\n\(String(decoding: test(), as: UTF8.self))"
+            )
         }
 
         var description: String {
@@ -80,8 +109,18 @@ import Testing
 
 /// What an engine says to a case, in one line: for each request `allow policy0 link1 !policy2`, or `refused`.
 private enum Answer {
-    static func ours(_ line: [UInt8]) throws -> String {
-        let test = try SharedData.json(line)
+    /// The answers to the cases of one world.
+    static func ours(_ line: [UInt8]) throws -> [String] {
+        let world = try SharedData.json(line)
+        let text = try #require(world["entities"]?.string)
+        let list = try Entity.list(cedarJSON: try SharedData.json(Array(text.utf8)))
+        let snapshot = try EntitySnapshot(entities: list)
+        return try (world["cases"]?.elements.map(\.self) ?? []).map { test in
+            try answer(test, snapshot)
+        }
+    }
+
+    private static func answer(_ test: JSONValue, _ snapshot: EntitySnapshot) throws -> String {
         guard var set = try? PolicySet.parse(test["policies"]?.string?.string ?? "") else {
             return "refused"
         }
@@ -93,8 +132,6 @@ private enum Answer {
                 resource: try link["values"]?["?resource"].map { try EntityUID(cedarJSON: $0) }
             )
         }
-        let list = try Entity.list(cedarJSON: try #require(test["entities"]))
-        let snapshot = try EntitySnapshot(entities: list)
         let compiled = CompiledPolicySet(set)
         let indexed = Authorizer(policies: compiled, entities: snapshot)
         let plain = Authorizer(policies: compiled, entities: snapshot, usesIndex: false)
@@ -109,7 +146,11 @@ private enum Answer {
                 principal: try EntityUID(cedarJSON: try #require(request["principal"])),
                 action: try EntityUID(cedarJSON: try #require(request["action"])),
                 resource: try EntityUID(cedarJSON: try #require(request["resource"])),
-                context: try Value.record(cedarJSON: try #require(request["context"]))
+                context: try Value.record(
+                    cedarJSON: try SharedData.json(
+                        Array(try #require(request["context"]?.string).utf8)
+                    )
+                )
             )
             let answer = indexed.decide(question)
             guard plain.decide(question) == answer else { return "the index changes the answer" }
@@ -150,23 +191,28 @@ private final class Peer {
         process.waitUntilExit()
     }
 
-    /// Writes a batch and reads as many lines.
-    func answers(_ cases: [[UInt8]]) throws -> [String] {
-        // One line first that says how many follow: the peer reads all of them before it answers.
-        var bytes = Array("\(cases.count)\n".utf8)
-        for test in cases { bytes += test + [0x0A] }
+    /// Hands over a batch, which the peer reads as a whole before it answers.
+    func ask(_ worlds: [[UInt8]]) throws {
+        var bytes = Array("\(worlds.count)\n".utf8)
+        for world in worlds { bytes += world + [0x0A] }
         try input.fileHandleForWriting.write(contentsOf: Data(bytes))
+    }
+
+    /// Reads the answers to a batch, a line for each case.
+    func answers(_ count: Int) throws -> [String] {
         var lines: [String] = []
-        while lines.count < cases.count {
-            while let end = rest.firstIndex(of: 0x0A) {
-                lines.append(String(decoding: rest[..<end], as: UTF8.self))
-                rest.removeFirst(end + 1)
+        var start = 0
+        while lines.count < count {
+            while lines.count < count, let end = rest[start...].firstIndex(of: 0x0A) {
+                lines.append(String(decoding: rest[start..<end], as: UTF8.self))
+                start = end + 1
             }
-            guard lines.count < cases.count else { break }
+            guard lines.count < count else { break }
             let more = output.fileHandleForReading.availableData
             try #require(!more.isEmpty, "the peer has ended")
             rest += more
         }
+        rest.removeFirst(start)
         return lines
     }
 
@@ -175,14 +221,13 @@ private final class Peer {
         sys.stdin.reconfigure(encoding="utf-8", newline="\\n")
         sys.stdout.reconfigure(encoding="utf-8")
         name = re.compile("error while evaluating policy `(.*?)`: ", re.S)
-        def answer(case):
+        def answer(case, entities):
             try:
                 policies = cedarpy.PolicySet.from_str(case["policies"])
             except Exception:
                 return "refused"
             if case["links"]:
                 policies = policies.with_linked_batch(case["links"])
-            entities = cedarpy.Entities.from_json_str(json.dumps(case["entities"]))
             said = []
             for a in cedarpy.is_authorized_batch(case["requests"], policies, entities):
                 found = [name.match(e) for e in a.diagnostics.errors]
@@ -192,8 +237,12 @@ private final class Peer {
         while True:
             head = sys.stdin.readline()
             if not head: break
-            batch = [sys.stdin.readline() for _ in range(int(head))]
-            sys.stdout.write("".join(answer(json.loads(line)).replace("\\n", " ") + "\\n" for line in batch))
+            batch = [json.loads(sys.stdin.readline()) for _ in range(int(head))]
+            said = []
+            for world in batch:
+                entities = cedarpy.Entities.from_json_str(world["entities"])
+                said += [answer(case, entities).replace("\\n", " ") + "\\n" for case in world["cases"]]
+            sys.stdout.write("".join(said))
             sys.stdout.flush()
         """
 }

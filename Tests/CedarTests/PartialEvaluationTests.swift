@@ -85,7 +85,7 @@ import Testing
         Row("principal has nick", "User::\"alice\" has nick"),
         Row(
             "principal has nick && principal.nick like \"a*\"",
-            "User::\"alice\" has nick && User::\"alice\".nick like \"a*\" ?"
+            "User::\"alice\" has nick && User::\"alice\".nick like \"a*\""
         ),
         Row("principal in Group::\"staff\"", "true"),
         Row("principal in Group::\"root\"", "true"),

@@ -226,6 +226,131 @@ import Testing
         if let actions = row.actions { #expect(checks.findings.first?.actions == actions) }
     }
 
+    // MARK: The lint, on meaning
+
+    static let guardScope = #"forbid (principal, action in MCP::Action::"destructive", resource) "#
+
+    @Test(arguments: [
+        (#"@approval("sre:2")"#, #"unless { context.facts.approvals.sre >= 2 }"#, []),
+        (#"@approval("sre:2")"#, #"unless { {n: context.facts.approvals.sre}.n > 1 }"#, []),
+        (
+            #"@approval("sre:2")"#,
+            #"when { context.input has namespace && context.input.namespace == "prod" && context.facts.approvals.sre < 2 }"#,
+            []
+        ),
+        (
+            #"@approval("sre:2")"#,
+            #"unless { context.facts.approvals.sre > 1 || context.facts.approvals.security >= 1 }"#,
+            []
+        ),
+        (
+            #"@approval("sre:2")"#, #"unless { context.facts.approvals.sre >= 1 }"#,
+            [
+                "a.cedar:1:1 error cure_without_effect g: the forbid does not apply even without approval sre:2"
+            ]
+        ),
+        (
+            #"@approval("sre:2")"#,
+            #"unless { context.facts.approvals.sre >= 2 && context.facts.stepUp }"#,
+            [
+                "a.cedar:1:1 error cure_without_effect g: the forbid still applies to some requests after approval sre:2"
+            ]
+        ),
+        (
+            #"@approval("sre:2,security:1")"#,
+            #"unless { context.facts.approvals.sre >= 2 && context.facts.approvals.security >= 1 }"#,
+            []
+        ),
+        (
+            #"@approval("sre:2,security:1")"#,
+            #"unless { context.facts.approvals.sre >= 2 || context.facts.approvals.security >= 1 }"#,
+            []
+        ),
+        (
+            #"@approval("sre:2,security:1")"#, #"unless { context.facts.approvals.sre >= 2 }"#,
+            [
+                "a.cedar:1:1 error cure_without_effect g: the forbid does not apply even without approval security:1"
+            ]
+        ),
+        (
+            #"@limit("destructive_user_1h")"#,
+            #"when { context.facts.rate.destructive_user_1h >= 20 }"#, []
+        ),
+        (
+            #"@limit("destructive_user_1h")"#,
+            #"when { context.facts.rate.destructive_user_1h < 20 }"#,
+            [
+                "a.cedar:1:1 error cure_without_effect g: the forbid still applies to some requests after limit destructive_user_1h"
+            ]
+        ),
+        (#"@stepup"#, #"when { context.facts.stepUp == false }"#, []),
+        ("", #"when { 1 + 2 > 2 && context.system.localHour > 5 }"#, []),
+        (
+            "", #"when { context.system.now > datetime("2026-01-01").offset(duration("1h")) }"#, []
+        ),
+        (
+            "",
+            #"when { context.system.now.offset(context.facts.sessionAge) > context.system.now }"#,
+            [
+                "a.cedar:1:1 error forbid_can_overflow g: compare with a literal, or let a fact do the arithmetic"
+            ]
+        ),
+        (
+            "", #"when { context.system.localHour + 1 > 8 }"#,
+            [
+                "a.cedar:1:1 error forbid_can_overflow g: compare with a literal, or let a fact do the arithmetic"
+            ]
+        ),
+        ("", #"when { resource.risk > 2 || !context.facts.client.attested }"#, []),
+        (
+            "",
+            #"when { principal is MCP::User && principal has contractEnd && context.system.now >= principal.contractEnd }"#,
+            []
+        ),
+        (
+            "", #"when { context has input }"#,
+            [
+                "a.cedar:1:1 warning asks_for_input g: context.input is always there; ask for the argument itself"
+            ]
+        ),
+    ])
+    func `a guard is judged by what it comes to`(
+        annotation: String,
+        condition: String,
+        findings: [String]
+    ) throws {
+        let text =
+            #"@id("g") @tier("guard") "# + annotation + " " + Self.guardScope + condition + ";"
+        let checks = try Self.check(Text(text))
+        #expect(checks.findings.map { "\(Self.summary($0)): \($0.message)" } == findings)
+    }
+
+    @Test(arguments: [
+        (
+            #"@id("p") permit (principal in MCP::Group::"sre", action in MCP::Action::"tools/call", resource) when { {a: context.facts}.a.approvals.sre >= 2 };"#,
+            ["a.cedar:1:1 error permit_reads_approvals p"]
+        ),
+        (
+            #"@id("p") permit (principal in MCP::Group::"sre", action in MCP::Action::"tools/call", resource) when { context.facts.stepUp || (false && context.facts.approvals.sre >= 2) };"#,
+            []
+        ),
+        (
+            #"@id("p") @tier("absolute") forbid (principal, action in MCP::Action::"tools/call", resource) unless { principal in [MCP::Group::"sre", MCP::Group::"break-glass-active"] };"#,
+            ["a.cedar:1:136 error absolute_mentions_break_glass p"]
+        ),
+        (
+            #"@id("p") @tier("absolute") forbid (principal in MCP::Group::"break-glass-active", action in MCP::Action::"tools/call", resource) when { resource.risk > 2 && principal in MCP::Group::"break-glass-active" };"#,
+            []
+        ),
+    ])
+    func `what a policy depends on is judged, not what its text mentions`(
+        policy: String,
+        findings: [String]
+    ) throws {
+        let checks = try Self.check(Text(policy))
+        #expect(checks.findings.map(Self.summary) == findings)
+    }
+
     @Test func `findings stand in the documents they are about, in order`() throws {
         let checks = ReleaseChecks(
             [

@@ -89,43 +89,4 @@ import Testing
                 != nil
         )
     }
-
-    @Test func `the published generator's golden schemas are written alike`() throws {
-        guard let bytes = try SharedPolicyData.bytes("cedar/mcp-schema-generator.ndjson.gz") else {
-            return
-        }
-        var (count, agreeing) = (0, 0)
-        for line in bytes.split(separator: UInt8(ascii: "\n")) {
-            let record = try SharedPolicyData.json(Array(line))
-            let name = try #require(record["name"]?.string)
-            let stub = try #require(record["stub"]?.string)
-            for (key, golden) in try #require(record["expectedSchemas"]).members {
-                let file = key.text.string
-                // A set lists the goldens of its neighbours too; each is compared under its own name.
-                guard name.string.split(separator: "/").last.map({ file.hasPrefix($0) }) == true,
-                    name != "simple/tool"
-                        || ["default", "encode", "flat", "include", "keep", "objects_as"]
-                            .contains(where: { file.contains($0) }),
-                    name != "dedup/dedup_leaf_record" || file == "dedup_leaf_record.cedarschema"
-                else { continue }
-                var options = CompatibilitySchemaGenerator.Options()
-                options.flattensNamespaces = file.contains("flat")
-                options.encodesNumbersAsDecimals = file.contains("decimal")
-                options.includesOutputs = file.contains("output")
-                options.encodesObjectsAsRecords = file.contains("objects_as_records")
-                options.declaresEqualTypesOnce = name.string.hasPrefix("dedup")
-                count += 1
-                let generator = try CompatibilitySchemaGenerator(stub: stub, options: options)
-                let generated = try generator.generate(try #require(record["tools"]))
-                let differences = Self.differences(
-                    try Schema(parsing: generated.string),
-                    try Schema(parsing: try #require(golden.string).string)
-                )
-                #expect(differences == [], "\(file)")
-                if differences.isEmpty { agreeing += 1 }
-            }
-        }
-        #expect(count >= 22)
-        SharedPolicyData.note("\(agreeing) of \(count) golden schemas of 16 sets agree")
-    }
 }

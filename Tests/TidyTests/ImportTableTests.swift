@@ -16,8 +16,8 @@ import Testing
         "GatewayModel": ["JSON"],
         // pure core
         "Cedar": ["JSON"],
-        "PolicyConformance": ["Cedar", "JSON"],
         "GatewayPolicy": ["Cedar", "GatewayModel", "JSON"],
+        "PolicyConformance": ["Cedar", "GatewayPolicy", "JSON"],
         "AuditLog": ["Cryptography", "GatewayModel", "JSON"],
         // wire codecs
         "MCPProtocol": ["GatewayModel", "JSON"],

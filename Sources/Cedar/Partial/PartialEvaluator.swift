@@ -1,3 +1,5 @@
+public import JSON
+
 /// Decides what can be decided while parts of a request are unknown, and says what is left to know.
 ///
 /// The answer holds for every completion of the request and of the entities that conforms to the
@@ -5,7 +7,8 @@
 public struct PartialEvaluator: Sendable {
     private let policies: PolicySet
     private let schema: SchemaIndex
-    private let table: TypeTable
+    /// With the names of schema and policies; copied for each evaluation.
+    private let checker: TypeChecker
 
     /// Prepares a set of policies.
     ///
@@ -15,20 +18,23 @@ public struct PartialEvaluator: Sendable {
         self.policies = policies
         var table = TypeTable()
         self.schema = SchemaIndex(schema, &table)
-        self.table = table
+        checker = TypeChecker(policies.syntax, self.schema, table, isStrict: true)
     }
 
-    /// Evaluates all policies as far as the request is known.
+    /// Evaluates policies as far as the request is known.
+    ///
+    /// - Parameter only: The policies and links to evaluate; all if not given.
     public func evaluate(
         _ request: PartialRequest,
-        entities: PartialEntities = .unknown
+        entities: PartialEntities = .unknown,
+        only: Set<PolicyID>? = nil
     ) -> PartialResponse {
-        var checker = TypeChecker(policies.syntax, schema, table, isStrict: true)
+        var checker = checker
         let environment = environment(request, &checker.table)
         let untyped = PartialWalk.Typing(schema: schema, table: checker.table, types: [:])
         var walk = PartialWalk(policies.syntax, request, entities, untyped, checker.names)
         var results: [PartialResponse.Result] = []
-        for (id, policy) in rows {
+        for (id, policy) in rows(only) {
             var outcome = PartialResponse.Outcome.doesNotApply
             if let scope = walk.scope(of: policy) {
                 var typing = untyped
@@ -63,9 +69,12 @@ public struct PartialEvaluator: Sendable {
     }
 
     /// Static policies and links, each with its slots filled.
-    private var rows: [(PolicyID, PolicySyntax)] {
-        policies.sources.filter { !$0.syntax.isTemplate }.map { ($0.id, $0.syntax) }
-            + policies.links.map { ($0.id, policies.sources[$0.template].syntax.filled(by: $0)) }
+    private func rows(_ only: Set<PolicyID>?) -> [(PolicyID, PolicySyntax)] {
+        func isWanted(_ id: PolicyID) -> Bool { only?.contains(id) ?? true }
+        return policies.sources.filter { !$0.syntax.isTemplate && isWanted($0.id) }
+            .map { ($0.id, $0.syntax) }
+            + policies.links.filter { isWanted($0.id) }
+            .map { ($0.id, policies.sources[$0.template].syntax.filled(by: $0)) }
     }
 
     /// The environment of the request, if the schema has one.
@@ -87,6 +96,61 @@ public struct PartialEvaluator: Sendable {
             resource: resource,
             context: declaration.context
         )
+    }
+}
+
+/// Requests that a policy cannot tell apart but by values: an action that stands for others, and the types of what it is
+/// asked for.
+public struct RequestKind: Hashable, Sendable {
+    /// The type of the principal.
+    public let principalType: Text
+    /// One of the actions; the policy sees no difference between them.
+    public let action: EntityUID
+    /// The type of the resource.
+    public let resourceType: Text
+    /// How many actions it stands for.
+    public let actionCount: Int
+}
+
+extension PartialEvaluator {
+    /// The kinds of requests that fall within the scope of each policy, as far as types tell.
+    ///
+    /// What a policy comes to in one kind it comes to in all requests that the kind stands for (ADR 0008). Templates
+    /// have none.
+    public func kinds(of ids: [PolicyID]) -> [PolicyID: [RequestKind]] {
+        var grouping = RequestGrouping(
+            policies.syntax,
+            schema,
+            checker.table,
+            checker.names,
+            ClosureTable()
+        )
+        let wanted = Set(ids)
+        var kinds: [PolicyID: [RequestKind]] = [:]
+        for source in policies.sources
+        where wanted.contains(source.id) && !source.syntax.isTemplate {
+            let outline = PolicyOutline(source.syntax, policies.syntax)
+            var found: [RequestKind] = []
+            for group in grouping.groups(source.syntax, outline) {
+                for principal in group.principalTypes {
+                    for resource in group.resourceTypes {
+                        found.append(
+                            RequestKind(
+                                principalType: checker.table.text(principal),
+                                action: EntityUID(
+                                    type: checker.table.text(group.action.type),
+                                    id: checker.table.text(group.action.id)
+                                ),
+                                resourceType: checker.table.text(resource),
+                                actionCount: group.actions.count
+                            )
+                        )
+                    }
+                }
+            }
+            kinds[source.id] = found
+        }
+        return kinds
     }
 }
 

@@ -18,17 +18,23 @@ public struct PartialReference: Sendable {
     public let type: Text
     /// The id, if it is known.
     public let id: Text?
+    /// Whether it is certain that there is such an entity, so that its required attributes can be read.
+    public let exists: Bool
 
     /// Some entity of a type.
-    public init(someOf type: Text) {
+    ///
+    /// - Parameter exists: Whether it is certain that the entity has data. Default false.
+    public init(someOf type: Text, exists: Bool = false) {
         self.type = type
         id = nil
+        self.exists = exists
     }
 
     /// A known entity.
     public init(_ uid: EntityUID) {
         type = uid.type
         id = uid.id
+        exists = false
     }
 }
 
@@ -104,13 +110,23 @@ public struct PartialEntities: Sendable {
 
     let entities: [EntityUID: PartialEntity]
     let others: Others
+    /// Entity types of which whatever is named has data.
+    let complete: Set<Text>
 
     /// Lists entities; of two with one uid the later counts.
     ///
-    /// - Parameter others: What holds for all other entities. Default unknown.
-    public init(_ entities: some Sequence<PartialEntity>, others: Others = .unknown) {
+    /// - Parameters:
+    ///   - others: What holds for all other entities. Default unknown.
+    ///   - complete: Entity types of which every entity that a request can name has data, so that required attributes
+    ///     can be read. Default none.
+    public init(
+        _ entities: some Sequence<PartialEntity>,
+        others: Others = .unknown,
+        complete: Set<Text> = []
+    ) {
         self.entities = Dictionary(entities.map { ($0.uid, $0) }) { $1 }
         self.others = others
+        self.complete = complete
     }
 
     /// Everything there is, as in an ``EntitySnapshot``.

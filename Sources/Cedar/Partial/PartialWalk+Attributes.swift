@@ -24,19 +24,36 @@ extension PartialWalk {
                 let expression = try writer.add(
                     .attribute(embed(left, holder), writer.symbol(name))
                 )
-                // The entity exists; whether the attribute does, only the schema can say.
-                return operand(member, expression, mayFail: !isRequired(name, of: holder))
+                // The entity exists. Whether the attribute does the checker knows: it lets nothing pass that reads an
+                // optional one without a test.
+                return operand(member, expression, mayFail: !isTyped)
             }
         case .value: return .failure
         case .partial(let members, let expression):
             guard let member = members[text(name)] else { return .failure }
             let id = try writer.add(.attribute(expression, writer.symbol(name)))
-            return operand(member, id, mayFail: !isRequired(name, of: holder))
+            return operand(member, id, mayFail: !isTyped)
         case .residual: break
         }
         let expression = try writer.add(.attribute(embed(left, holder), writer.symbol(name)))
-        let isSafe = isRecord(holder) && isRequired(name, of: holder)
+        // An optional attribute has been tested for, and so has its entity.
+        let isSafe =
+            isTyped && (isRecord(holder) || !isRequired(name, of: holder) || isPresent(holder))
         return .residual(expression, mayFail: !isSafe || mayFail(left))
+    }
+
+    /// Whether an entity that is not known is known to have data.
+    private func isPresent(_ holder: ExpressionID) -> Bool {
+        switch syntax[holder] {
+        case .variable(.principal): return request.principal.exists
+        case .variable(.resource): return request.resource.exists
+        default:
+            guard let type = type(holder), case .entity(let types) = typing.table[type] else {
+                return false
+            }
+            return !entities.complete.isEmpty
+                && types.allSatisfy { entities.complete.contains(typing.table.text($0)) }
+        }
     }
 
     /// What is known of a value on the way of an extended `has`.

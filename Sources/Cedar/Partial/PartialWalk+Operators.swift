@@ -99,12 +99,12 @@ extension PartialWalk {
                 if case .unknown = tag { break }
                 if isTest { return .value(Cell(true)) }
                 let id = try writer.add(.binary(.getTag, embed(a, left), embed(b, right)))
-                return operand(tag, id, mayFail: true)
+                return operand(tag, id, mayFail: !isTyped)
             }
         }
         let id = try writer.add(.binary(operation, embed(a, left), embed(b, right)))
-        let isSafe = operation == .hasTag && isTyped
-        return .residual(id, mayFail: !isSafe || mayFail(a) || mayFail(b))
+        // The checker lets no tag be read without a test.
+        return .residual(id, mayFail: !isTyped || mayFail(a) || mayFail(b))
     }
 
     // MARK: Literals and calls
