@@ -217,6 +217,8 @@ public struct Policy: Sendable {
     public var isTemplate: Bool { syntax.isTemplate }
     /// Where it stands in the text.
     public var span: SourceSpan { syntax.span }
+    /// Whether anything stands behind its scope.
+    public var hasConditions: Bool { !syntax.conditions.isEmpty }
 
     /// The value of an annotation; empty for one without a value, nothing if there is none.
     public func annotation(_ key: Text) -> Text? {

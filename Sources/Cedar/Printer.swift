@@ -17,6 +17,13 @@ struct Printer {
         return String(decoding: printer.out, as: UTF8.self)
     }
 
+    /// One expression.
+    static func text(_ expression: ExpressionID, of syntax: Syntax) -> String {
+        var printer = Printer(syntax: syntax)
+        printer.expression(expression, above: 0)
+        return String(decoding: printer.out, as: UTF8.self)
+    }
+
     private init(syntax: Syntax) {
         self.syntax = syntax
     }

@@ -135,7 +135,7 @@ public struct OutcomeLayer: Sendable {
     // MARK: - Cures
 
     /// The cures of forbids, if each of them has one.
-    private func cures(of forbids: [PolicyID]) -> [GatewayModel.Decision.Cure]? {
+    func cures(of forbids: [PolicyID]) -> [GatewayModel.Decision.Cure]? {
         var cures: [GatewayModel.Decision.Cure] = []
         for forbid in forbids {
             guard let its = release.rules[forbid]?.cures, !its.isEmpty else { return nil }

@@ -99,6 +99,16 @@ public struct PolicyCases: Sendable {
         }
     }
 
+    /// Runs all cases, notes what they cover, and returns those that come out otherwise.
+    public func run(on layer: OutcomeLayer, coverage: inout Coverage) -> [Failure] {
+        let tracer = Coverage.Tracer(layer)
+        for row in cases {
+            let decision = layer.decide(row.question, facts: row.facts)
+            coverage.note(row.question, facts: row.facts, decision: decision, by: tracer)
+        }
+        return run(on: layer)
+    }
+
     // MARK: - Reading
 
     private static func read(

@@ -7,22 +7,28 @@ public import JSON
 /// Made once for each configuration that inputs name, never for an input: binding costs time in proportion to the entities.
 public struct ReplayConfiguration: Sendable {
     /// What is compared with; `nil` for what was recorded.
-    public var baseline: PolicyDecisionPoint?
+    public let baseline: PolicyDecisionPoint?
     /// What is tried.
-    public var candidate: PolicyDecisionPoint
+    public let candidate: PolicyDecisionPoint
     /// What tools say their arguments are, by the id of the action (``MCPEntities/action(_:_:)``); arguments of tools that
     /// are not here are read as JSON says them.
-    public var schemas: [Text: ToolInputSchema]
+    public let schemas: [Text: ToolInputSchema]
+    /// Sees what the candidate's rules do, where that is wanted.
+    fileprivate let tracer: Coverage.Tracer?
 
     /// Two releases over one configuration.
+    ///
+    /// - Parameter tracesCandidate: Whether a simulation that counts coverage will use this.
     public init(
         baseline: PolicyDecisionPoint?,
         candidate: PolicyDecisionPoint,
-        schemas: [Text: ToolInputSchema] = [:]
+        schemas: [Text: ToolInputSchema] = [:],
+        tracesCandidate: Bool = false
     ) {
         self.baseline = baseline
         self.candidate = candidate
         self.schemas = schemas
+        tracer = tracesCandidate ? Coverage.Tracer(candidate.outcomes) : nil
     }
 }
 
@@ -33,15 +39,26 @@ public struct ReplayConfiguration: Sendable {
 public struct Simulation: Sendable {
     /// What changes.
     public private(set) var diff = DecisionDiff()
+    /// What the rules of the candidate did; `nil` where nobody asked.
+    public private(set) var coverage: Coverage?
 
     /// Nothing replayed yet.
-    public init() {}
+    ///
+    /// - Parameter coverage: Where to count what the candidate's rules do, ``Coverage/init(of:)`` of it. This evaluates
+    ///   each input once more, by a way that shows every rule; configurations must trace.
+    public init(coverage: Coverage? = nil) {
+        self.coverage = coverage
+    }
 
     /// Asks one input, and counts what comes out.
     public mutating func replay(_ input: DecisionInput, in configuration: ReplayConfiguration) {
         let schema = configuration.schemas.isEmpty ? nil : configuration.schemas[input.action.id]
         let question = DecisionInput.Question(input, schema: schema)
-        let candidate = DecisionSummary(configuration.candidate.decide(question))
+        let decision = configuration.candidate.decide(question)
+        if let tracer = configuration.tracer {
+            coverage?.note(question.asked, facts: question.facts, decision: decision, by: tracer)
+        }
+        let candidate = DecisionSummary(decision)
         if let point = configuration.baseline {
             let baseline = DecisionSummary(point.decide(question))
             compare(baseline, of: point, withRecordOf: input)
@@ -70,6 +87,7 @@ public struct Simulation: Sendable {
     /// Adds what was replayed of the inputs that follow.
     public mutating func merge(_ later: Simulation) {
         diff.merge(later.diff)
+        if let its = later.coverage { coverage?.merge(its) }
     }
 
     /// A release without a number, of files, is compared with whatever was recorded.
@@ -94,6 +112,16 @@ public struct Simulation: Sendable {
         fidelity.differed += 1
         if fidelity.examples.count < DecisionDiff.examplesMax {
             fidelity.examples.append(DecisionDiff.Example(input, recorded, baseline))
+        }
+    }
+}
+
+extension Simulation: JSONWritable {
+    /// Writes the report: the members of ``diff``, and `coverage` where it was counted.
+    public func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            diff.writeMembers(to: &writer)
+            writer.member("coverage", ifPresent: coverage)
         }
     }
 }
