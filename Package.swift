@@ -60,6 +60,8 @@ let package = Package(
         // For Benchmarks/, a package of its own.
         .library(name: "Networking", targets: ["Networking"]),
         .library(name: "Cedar", targets: ["Cedar"]),
+        .library(name: "GatewayModel", targets: ["GatewayModel"]),
+        .library(name: "GatewayPolicy", targets: ["GatewayPolicy"]),
         .library(name: "JSON", targets: ["JSON"]),
     ],
     dependencies: [
@@ -142,7 +144,13 @@ let package = Package(
             ["ControlPlane", "ServiceRuntime", arguments, logging]
         ),
         executable("ostiary-proxy", ["DataPlane", "ServiceRuntime", logging]),
-        executable("ostiary", ["Cedar", "Compression", "JSON", "PolicyConformance", arguments]),
+        executable(
+            "ostiary",
+            [
+                "Cedar", "Compression", "GatewayModel", "GatewayPolicy", "JSON",
+                "PolicyConformance", arguments,
+            ]
+        ),
 
         tests("JSONTests", ["JSON"]),
         tests("CryptographyTests", ["Cryptography"]),

@@ -32,6 +32,8 @@ let package = Package(
             dependencies: [
                 "CAllocationCounter",
                 .product(name: "Cedar", package: "ostiary"),
+                .product(name: "GatewayModel", package: "ostiary"),
+                .product(name: "GatewayPolicy", package: "ostiary"),
                 .product(name: "JSON", package: "ostiary"),
             ],
             swiftSettings: settings

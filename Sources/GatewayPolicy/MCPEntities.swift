@@ -127,6 +127,17 @@ public enum MCPEntities {
         )
     }
 
+    /// The entities that a caller lists, and of what every configuration has besides, what is not among them: the groups
+    /// of actions, the data classes that a release declares, and the client that nobody registered.
+    public static func completing(
+        _ entities: [Entity],
+        for facts: FactDeclarations
+    ) -> [Entity] {
+        let listed = Set(entities.map(\.uid))
+        let base = all(subjects: [], servers: [], clients: [], dataClasses: facts.dataClasses)
+        return entities + base.filter { !listed.contains($0.uid) }
+    }
+
     /// The entities of one configuration: everybody and everything a decision can be about.
     ///
     /// They are as ``SchemaGenerator``'s schema of the same servers says, so that a policy which validates cannot fail

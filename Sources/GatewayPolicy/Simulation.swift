@@ -79,6 +79,25 @@ public struct Simulation: Sendable {
         }
     }
 
+    /// Asks the inputs of whole lines; empty lines are passed over.
+    ///
+    /// A line that is no input is counted as unreadable, and `refuse` is told its number within `lines`, from 0.
+    public mutating func replay(
+        lines: some Collection<UInt8>,
+        in configuration: ReplayConfiguration,
+        refuse: (Int, DecisionInput.ReadingError) -> Void
+    ) {
+        let lines = lines.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (number, line) in lines.enumerated() where !line.isEmpty {
+            do throws(DecisionInput.ReadingError) {
+                replay(try DecisionInput(parsing: Array(line)), in: configuration)
+            } catch {
+                refuse(number, error)
+                leaveOut(.unreadable)
+            }
+        }
+    }
+
     /// Counts an input that the caller could not put together.
     public mutating func leaveOut(_ obstacle: DecisionInput.Obstacle) {
         diff.count(undecided: obstacle)

@@ -21,11 +21,19 @@ struct PolicyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "policy",
         abstract: "Work on Cedar policies; needs no server.",
-        subcommands: [CheckCommand.self, FormatCommand.self, ConformanceCommand.self]
+        subcommands: [
+            CheckCommand.self, FormatCommand.self, TestCommand.self, ExplainCommand.self,
+            SimulateCommand.self, DiffCommand.self, ConformanceCommand.self,
+        ]
     )
 }
 
 /// How a command prints its data.
 enum OutputForm: String, ExpressibleByArgument, CaseIterable {
     case table, json
+}
+
+/// How a command prints data that reads as text.
+enum TextForm: String, ExpressibleByArgument, CaseIterable {
+    case text, json
 }

@@ -1,10 +1,11 @@
 """The command line: exit codes, data on standard output, words on standard error."""
 import gzip
 import json
+import shlex
 import subprocess
 
 import pytest
-from installation import BIN
+from installation import BIN, ROOT
 
 RECORD = {
     "name": "n", "policies": "permit(principal, action, resource);", "entities": [],
@@ -106,3 +107,142 @@ def test_check_validates_against_a_schema(tmp_path):
     (finding,) = json.loads(answer.stdout)["findings"]
     assert (finding["line"], finding["severity"], finding["code"]) == (1, "error", "attribute_not_found")
     assert "age" in finding["hint"]
+
+
+POLICIES = ROOT / "deploy/policies"
+EXAMPLE = POLICIES / "example"
+REPLAY = ["--inputs", str(EXAMPLE / "inputs.ndjson"), "--entities", str(EXAMPLE / "entities.json")]
+
+
+def test_policies_are_tested_with_the_cases_beside_them():
+    answer = ostiary("policy", "test", str(POLICIES))
+    assert (answer.returncode, answer.stdout) == (0, b""), answer.stderr
+    passed, _, total = answer.stderr.decode().split()[:3]
+    assert passed == total and int(total) > 20
+    answer = ostiary("policy", "test", str(POLICIES), "--coverage", "--output", "json")
+    report = json.loads(answer.stdout)
+    assert (report["cases"], report["failed"], report["failures"], report["findings"]) == (int(total), 0, [], [])
+    rules = {rule["policy"]: rule for rule in report["coverage"]["rules"]}
+    assert len(rules) == 12 and rules["AC-2.leaver"]["conditionTrue"] == rules["AC-2.leaver"]["determining"] == 2
+
+
+def test_a_case_that_comes_out_otherwise_is_printed_with_what_differs(tmp_path):
+    policies, cases = tmp_path / "p.cedar", tmp_path / "p.cases.json"
+    policies.write_text('@id("a") permit(principal == U::"u", action, resource);\n'
+                        '@id("f") @tier("absolute") forbid(principal, action == Action::"no", resource);\n')
+    context = {"system": {"now": {"__extn": {"fn": "datetime", "arg": "2026-11-25T10:00:00Z"}}},
+               "facts": {"definitionPinned": True}}
+    case = {"description": "u may", "principal": {"type": "U", "id": "u"}, "action": {"type": "Action", "id": "v"},
+            "resource": {"type": "R", "id": "r"}, "context": {"input": {}}, "decision": "deny", "reason": [], "errors": []}
+    entities = [{"uid": {"type": t, "id": i}, "attrs": {}, "parents": []} for t, i in (("U", "u"), ("R", "r"))]
+    cases.write_text(json.dumps({"entities": entities, "context": context, "cases": [case]}))
+    answer = ostiary("policy", "test", str(policies), "--coverage")
+    assert answer.returncode == 1
+    lines = answer.stdout.decode().splitlines()
+    assert lines[0] == f"{cases}: u may"
+    assert lines[1].strip() == "decision is allow, not deny"
+    assert f"{policies}:2:1: warning: f: add a test that it denies [untested_forbid]" in lines
+    assert answer.stderr == b"0 of 1 cases come out as stated\n"
+    cases.write_text(cases.read_text().replace('"deny"', '"allow"').replace('"reason": []', '"reason": ["a"]'))
+    assert ostiary("policy", "test", str(policies)).returncode == 0
+    assert ostiary("policy", "test", str(policies), "--cases", str(cases)).returncode == 0
+    (tmp_path / "q.cedar").write_text("permit(principal, action, resource);")
+    answer = ostiary("policy", "test", str(tmp_path / "q.cedar"))
+    assert answer.returncode == 1 and b"no cases beside the policies" in answer.stderr
+
+
+def test_a_simulation_counts_what_becomes_of_recorded_answers():
+    answer = ostiary("policy", "simulate", str(POLICIES), *REPLAY)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert answer.stdout.startswith(b"12 inputs, 12 decided, 6 answered otherwise, 1 become permit\n")
+    answer = ostiary("policy", "simulate", str(POLICIES), *REPLAY, "--output", "json", "--coverage")
+    report = json.loads(answer.stdout)
+    transitions = {(t["from"], t["to"]): t["count"] for t in report["transitions"]}
+    assert transitions == {("permit", "permit"): 4, ("permit", "rateLimited"): 1, ("permit", "requireApproval"): 2,
+                           ("permit", "deny"): 2, ("deny", "permit"): 1, ("deny", "deny"): 2}
+    assert (report["total"], report["changed"], report["widening"], report["undecided"]) == (12, 6, 1, [])
+    group = report["groups"][0]
+    assert (group["baseline"], group["candidate"]) == (["AC-3.sre-k8s"], ["AC-3.2.cluster-admin"])
+    assert [example["reference"] for example in group["examples"]] == ["call-3", "call-5"]
+    assert "fidelity" not in report and report["coverage"]["decisions"] == 11
+    against = ostiary("policy", "simulate", str(POLICIES), *REPLAY, "--output", "json",
+                      "--against", str(POLICIES / "sre-kubernetes.cedar"))
+    assert json.loads(against.stdout)["fidelity"] == {"agreed": 12, "differed": 0, "incomparable": 0, "examples": []}
+
+
+def test_a_simulation_of_many_inputs_is_the_same_on_all_cores():
+    lines = (EXAMPLE / "inputs.ndjson").read_bytes() * 500  # several chunks
+    arguments = ["policy", "simulate", str(POLICIES), "--inputs", "-", *REPLAY[2:], "--output", "json"]
+    first, second = (ostiary(*arguments, stdin=lines) for _ in range(2))
+    assert first.returncode == 0 and first.stdout == second.stdout
+    report = json.loads(first.stdout)
+    assert (report["total"], report["changed"], report["widening"]) == (6000, 3000, 500)
+    assert [group["count"] for group in report["groups"]] == [1000, 500, 500, 500, 500]
+
+
+def test_a_line_that_is_no_input_is_told_and_counted(tmp_path):
+    file = tmp_path / "inputs.ndjson"
+    good = (EXAMPLE / "inputs.ndjson").read_text().splitlines()
+    file.write_text("\n".join([good[0], "{", good[1].replace('"client"', '"klient"'), "", good[2]]))
+    answer = ostiary("policy", "simulate", str(POLICIES), "--inputs", str(file), *REPLAY[2:], "--output", "json")
+    assert answer.returncode == 1
+    told = answer.stderr.decode().splitlines()
+    assert told[0].startswith(f"{file}:2: ") and "unexpectedEnd" in told[0]
+    assert told[1:] == [f"{file}:3: /klient: no such member"]
+    report = json.loads(answer.stdout)
+    assert report["undecided"] == [{"reason": "unreadable", "count": 2}] and report["decided"] == 2
+
+
+def test_two_versions_differ_by_rules_and_by_answers():
+    same = ostiary("policy", "diff", str(POLICIES), str(POLICIES))
+    assert (same.returncode, same.stdout, same.stderr) == (0, b"", b"")
+    old, new = POLICIES / "dual-authorization.cedar", EXAMPLE / "dual-authorization.cedar"
+    lines = ostiary("policy", "diff", str(old), str(new)).stdout.decode().splitlines()
+    assert lines[0] == f"changed AC-3.2.cluster-admin ({new}:2)"
+    assert '- @approval("sre:2")' in lines and '+ @approval("sre:3")' in lines and '  @tier("guard")' in lines
+    answer = ostiary("policy", "diff", str(POLICIES / "sre-kubernetes.cedar"), str(POLICIES), *REPLAY, "--output", "json")
+    report = json.loads(answer.stdout)
+    assert {change["change"] for change in report["rules"]["changes"]} == {"added"}
+    assert report["rules"]["unchanged"] == 1 and report["decisions"]["widening"] == 1
+
+
+def test_a_decision_is_explained_down_to_the_part_that_decided():
+    answer = ostiary("policy", "explain", str(POLICIES), "--case", "without the runbook it stops")
+    assert answer.returncode == 0, answer.stderr
+    text = answer.stdout.decode()
+    assert text.startswith('deny: MCP::User::"alice" MCP::Action::"k8s/delete_pod" MCP::Tool::"k8s/delete_pod"\n'
+                           "  stopped by CM-3.runbook-first\n")
+    assert "context.facts.history.runbook_read_1h is false" in text
+    answer = ostiary("policy", "explain", str(POLICIES), *REPLAY, "--reference", "call-5", "--output", "json")
+    explanation = json.loads(answer.stdout)
+    assert explanation["decision"]["answer"] == "requireApproval"
+    assert explanation["cured"]["cures"] == ["approval sre:2"]
+    assert explanation["cured"]["decision"]["answer"] == "permit"
+    first = explanation["policies"][0]
+    assert (first["policy"], first["result"], first["determining"]) == ("AC-3.2.cluster-admin", "applies", True)
+    unknown = ostiary("policy", "explain", str(POLICIES), "--case", "nobody wrote this")
+    assert unknown.returncode == 1 and b"with it it passes" in unknown.stderr
+
+
+@pytest.mark.parametrize("arguments, code", [
+    (["policy", "test"], 64),
+    (["policy", "test", "/nowhere"], 1),
+    (["policy", "test", "/dev/null", "--cases", "/nowhere"], 1),
+    (["policy", "simulate", str(POLICIES), "--inputs", "-"], 64),
+    (["policy", "simulate", str(POLICIES), "--inputs", "-", "--entities", "/nowhere"], 1),
+    (["policy", "explain", str(POLICIES)], 64),
+    (["policy", "explain", str(POLICIES), "--case", "a", "--inputs", "-"], 64),
+    (["policy", "diff", str(POLICIES)], 64),
+    (["policy", "diff", str(POLICIES), str(POLICIES), "--inputs", "-"], 64),
+])
+def test_exit_codes_of_the_life_of_policies(arguments, code):
+    assert ostiary(*arguments).returncode == code
+
+
+def test_the_examples_in_the_help_of_the_life_of_policies_work(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for verb in ("test", "explain", "simulate", "diff"):
+        text = " ".join(ostiary("policy", verb, "--help").stdout.decode().split())
+        example = text.split("Example: ostiary ")[1].split(" USAGE:")[0]
+        answer = ostiary(*shlex.split(example))
+        assert answer.returncode == 0, (example, answer.stderr)

@@ -44,8 +44,8 @@ import Testing
         "ostiary-proxy": ["DataPlane", "ServiceRuntime"],
         "ostiary-control": ["ControlPlane", "ServiceRuntime"],
         "ostiary": [
-            "AdminAPI", "AuditLog", "Cedar", "Compression", "Cryptography", "GatewayModel", "JSON",
-            "PolicyConformance",
+            "AdminAPI", "AuditLog", "Cedar", "Compression", "Cryptography", "GatewayModel",
+            "GatewayPolicy", "JSON", "PolicyConformance",
         ],
     ]
 

@@ -3,9 +3,10 @@ import Cedar
 import Glibc
 import JSON
 
-// One decision at 100, 1,000 and 10,000 policies and at a million template links: time, allocations, memory.
+// One decision at 100, 1,000 and 10,000 policies and at a million template links: time, allocations, memory. Then replay
+// of recorded decisions, and validation.
 //
-//     policy-bench [DECISIONS]        default 200000 per line
+//     policy-bench [DECISIONS] [INPUTS]        default 200000 per line, 1000000 replayed; 0 leaves a part out
 //
 // The principal is in 20 groups, the resource in 4 things, the context holds 2 KB of arguments in 40 members. Each
 // decision is timed by itself, with its full list of reasons; requests are laid out before. One core.
@@ -163,7 +164,16 @@ func grant(
 
 // MARK: Measuring
 
-let decisions = CommandLine.arguments.dropFirst().first.flatMap { Int($0) } ?? 200_000
+let numbers = CommandLine.arguments.dropFirst().map { Int($0) }
+let decisions = (numbers.first ?? nil) ?? 200_000
+let inputs = (numbers.dropFirst().first ?? nil) ?? 1_000_000
+
+if inputs > 0 {
+    try await measureReplay(inputs)
+    try measureValidation()
+    print("")
+}
+guard decisions > 0 else { exit(0) }
 
 func measure(_ name: String, _ compiled: CompiledPolicySet, target: String) {
     let authorizer = Authorizer(policies: compiled, entities: snapshot)
