@@ -83,18 +83,24 @@ public struct Simulation: Sendable {
     ///
     /// A line that is no input is counted as unreadable, and `refuse` is told its number within `lines`, from 0.
     public mutating func replay(
-        lines: some Collection<UInt8>,
+        lines: [UInt8],
         in configuration: ReplayConfiguration,
         refuse: (Int, DecisionInput.ReadingError) -> Void
     ) {
-        let lines = lines.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        for (number, line) in lines.enumerated() where !line.isEmpty {
-            do throws(DecisionInput.ReadingError) {
-                replay(try DecisionInput(parsing: Array(line)), in: configuration)
-            } catch {
-                refuse(number, error)
-                leaveOut(.unreadable)
+        var (start, number) = (0, 0)
+        while start < lines.count {
+            let end = lines[start...].firstIndex(of: UInt8(ascii: "\n")) ?? lines.count
+            if start < end {
+                do throws(DecisionInput.ReadingError) {
+                    let input = try DecisionInput(parsing: Array(lines[start..<end]))
+                    replay(input, in: configuration)
+                } catch {
+                    refuse(number, error)
+                    leaveOut(.unreadable)
+                }
             }
+            start = end + 1
+            number += 1
         }
     }
 
