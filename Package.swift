@@ -147,8 +147,8 @@ let package = Package(
         executable(
             "ostiary",
             [
-                "Cedar", "Compression", "GatewayModel", "GatewayPolicy", "JSON",
-                "PolicyConformance", arguments,
+                "AdminAPI", "Cedar", "Compression", "Cryptography", "GatewayModel", "GatewayPolicy",
+                "JSON", "Networking", "PolicyConformance", arguments, nioCore,
             ]
         ),
 

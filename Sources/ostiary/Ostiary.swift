@@ -20,10 +20,11 @@ struct Ostiary: AsyncParsableCommand {
 struct PolicyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "policy",
-        abstract: "Work on Cedar policies; needs no server.",
+        abstract: "Work on Cedar policies, and on the releases of a server.",
         subcommands: [
             CheckCommand.self, FormatCommand.self, TestCommand.self, ExplainCommand.self,
-            SimulateCommand.self, DiffCommand.self, ConformanceCommand.self,
+            SimulateCommand.self, DiffCommand.self, ConformanceCommand.self, ReleasesCommand.self,
+            ReviewCommand.self, ActivateCommand.self, RollbackCommand.self,
         ]
     )
 }

@@ -45,7 +45,7 @@ import Testing
         "ostiary-control": ["ControlPlane", "ServiceRuntime"],
         "ostiary": [
             "AdminAPI", "AuditLog", "Cedar", "Compression", "Cryptography", "GatewayModel",
-            "GatewayPolicy", "JSON", "PolicyConformance",
+            "GatewayPolicy", "JSON", "Networking", "PolicyConformance",
         ],
     ]
 
