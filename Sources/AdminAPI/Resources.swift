@@ -372,7 +372,11 @@ extension Schema {
 
     private static let document = Schema.object([
         .required("name", .string(.free(1...128)), "What people call it: sre.cedar."),
-        .required("source", .string(.free(0...262_144)), "Cedar text."),
+        .required(
+            "source",
+            .string(.free(0...262_144)),
+            "Cedar text, or JSON: facts.json, *.cases.json."
+        ),
     ])
     static let releaseNew = Schema.named(
         "ReleaseNew",
@@ -413,6 +417,14 @@ extension Schema {
                     "The kinds of problems that activating it now would meet; empty: none."
                 ),
                 .required("checks", releaseChecks, "What the checks find, as of now."),
+                .required(
+                    "cases",
+                    .object([
+                        .required("passed", count, "Came out as stated."),
+                        .required("failed", count, "Did not; each is a finding."),
+                    ]),
+                    "Its own cases, run now."
+                ),
                 .required("documents", .array(of: document, max: 256), "Its files."),
             ]
         )
@@ -431,19 +443,24 @@ extension Schema {
             ),
         ])
     )
+    private static let longText = Schema.string(.free(0...1_048_576))
     private static let finding = Schema.named(
         "Finding",
         .object([
             .required("code", shortText, "Stable, for programs."),
             .required("severity", .string(.choice(["error", "warning"])), "How bad it is."),
-            .required("policy", .string(.free(0...4096)), "The policy's @id; empty: the document."),
-            .required("document", .string(.free(1...128)), "Where."),
+            .optional("policy", longText, "The policy's @id, if it is about one."),
+            .required("document", .string(.free(1...128)), "Where; *: in all together."),
             .required("line", count, "Where, from 1."),
             .required("column", count, "Where, in characters from 1."),
-            .required(
-                "message",
-                .string(.free(0...16_384)),
-                "What is wrong, and what would be right."
+            .optional("endLine", count, "Where it ends."),
+            .optional("endColumn", count, "Behind its last character."),
+            .required("message", longText, "What is wrong."),
+            .optional("hint", longText, "What may have been meant, or what to do about it."),
+            .optional(
+                "actions",
+                .array(of: longText, max: 65_536),
+                "The actions in whose requests it was found."
             ),
         ])
     )

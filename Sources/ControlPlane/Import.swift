@@ -155,19 +155,15 @@ struct Import: Sendable {
                     in: namespace,
                     transaction
                 )
-            } catch let failure as PolicyRelease.Failure {
-                throw ImportError("policies", "\(failure)")
+            } catch PolicyReleases.Refusal.invalid(let findings) {
+                throw ImportError(findings)
             }
         }
         guard let number,
             let release = try await releases.shown(number, in: namespace, transaction)
         else { throw StoreError.malformed(what: "policy_release") }
-        let errors = release.findings.filter(\.isError)
-        guard errors.isEmpty else {
-            let lines = errors.map {
-                "\($0.document):\($0.line):\($0.column): \($0.message) [\($0.code)]"
-            }
-            throw ImportError("policies", lines.joined(separator: "\n"))
+        guard release.check?.checks.hasErrors == false else {
+            throw ImportError(release.findings)
         }
         do {
             try await releases.allowActivation(
@@ -229,5 +225,15 @@ struct Import: Sendable {
 
     private func absolute(_ path: Text) -> String {
         path.string.utf8.first == UInt8(ascii: "/") ? path.string : folder + "/" + path.string
+    }
+}
+
+extension ImportError {
+    /// What keeps policies from being in force, a line each.
+    fileprivate init(_ findings: [ReleaseChecks.Finding]) {
+        let lines = findings.filter { $0.severity == .error }.prefix(100).map { finding in
+            "\(finding.document):\(finding.line):\(finding.column): \(finding.message) [\(finding.code)]"
+        }
+        self.init("policies", lines.joined(separator: "\n"))
     }
 }

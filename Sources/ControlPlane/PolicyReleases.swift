@@ -8,6 +8,7 @@ import Postgres
 struct PolicyReleases: Sendable {
     let store: AdministrationStore
     let signer: ReleaseSigner
+    let checker = ReleaseChecker()
 
     /// Who does something, and with what.
     struct Actor: Sendable {
@@ -19,9 +20,9 @@ struct PolicyReleases: Sendable {
     /// Why a release does not come into force.
     enum Refusal: Error {
         /// Where it stands in its life does not allow it.
-        case life(ReleaseLife.Refusal, [ReleaseFinding])
+        case life(ReleaseLife.Refusal, [ReleaseChecks.Finding])
         /// This build cannot compile it.
-        case invalid(PolicyRelease.Failure)
+        case invalid([ReleaseChecks.Finding])
         /// What is stored is not what was signed.
         case manifest(String)
         /// Nobody has seen yet what it changes.
@@ -34,7 +35,7 @@ struct PolicyReleases: Sendable {
     ///
     /// The caller holds the namespace's lock.
     ///
-    /// - Throws: `PolicyRelease.Failure` for what does not compile; nothing is stored then.
+    /// - Throws: ``Refusal/invalid(_:)`` for what does not compile; nothing is stored then.
     func make(
         _ documents: [StoredRelease.Document],
         by actor: Actor,
@@ -42,7 +43,8 @@ struct PolicyReleases: Sendable {
         _ transaction: borrowing Transaction
     ) async throws -> Int64 {
         let catalogue = try await store.catalogue(of: namespace.id, in: transaction)
-        let check = try ReleaseCheck(documents, against: catalogue)
+        let check = checker.check(documents, against: catalogue, in: namespace.id)
+        guard check.compiles else { throw Refusal.invalid(check.checks.findings) }
         return try await store.makeRelease(
             documents,
             of: namespace,
@@ -64,12 +66,9 @@ struct PolicyReleases: Sendable {
             return nil
         }
         let catalogue = try await store.catalogue(of: namespace.id, in: transaction)
-        return ShownRelease(
-            row,
-            in: namespace,
-            against: catalogue,
-            signOff: try await signOff(of: row, in: namespace, transaction)
-        )
+        let check = checker.check(row.release.documents, against: catalogue, in: namespace.id)
+        let signOff = try await signOff(of: row, in: namespace, transaction)
+        return ShownRelease(row, check, signOff, in: namespace)
     }
 
     /// The guard of every activation: returns when nothing speaks against `release` coming into force now.
@@ -100,10 +99,8 @@ struct PolicyReleases: Sendable {
             throw Refusal.manifest("it was made before releases were signed: make it again")
         }
         // 3. This build can enforce it: it may have been stored by another.
-        do throws(PolicyRelease.Failure) {
-            _ = try ReleaseCheck.compile(stored.documents)
-        } catch {
-            throw Refusal.invalid(error)
+        guard let check = release.check, check.compiles else {
+            throw Refusal.invalid(release.findings)
         }
         // 4. Somebody has seen what it changes, and accepts what it opens.
         switch release.signOff {
@@ -142,10 +139,12 @@ struct PolicyReleases: Sendable {
 struct ShownRelease: Sendable {
     let row: ReleaseRow
     let life: ReleaseLife
-    /// What the checks find in its documents; nothing where documents were not read.
-    let findings: [ReleaseFinding]
+    /// What the checks say; absent where the documents were not read.
+    let check: ReleaseCheck?
     /// What has to be seen and accepted before it comes into force.
     let signOff: SignOff
+    /// What the checks find in its documents.
+    var findings: [ReleaseChecks.Finding] { check?.checks.findings ?? [] }
 
     /// What has to be seen and accepted before a release comes into force.
     enum SignOff {
@@ -157,52 +156,21 @@ struct ShownRelease: Sendable {
         case widening(Int64)
     }
 
-    /// A release of a list, whose documents were not read.
-    init(listed row: ReleaseRow, in namespace: Namespace) {
-        self.init(row, findings: [], in: namespace, signOff: .notNeeded)
-    }
-
-    /// A release with its documents, checked.
+    /// A release; of a list, its documents were not read, and nothing was checked.
     init(
         _ row: ReleaseRow,
-        in namespace: Namespace,
-        against catalogue: StoredCatalogue,
-        signOff: SignOff
-    ) {
-        let findings: [ReleaseFinding]
-        do throws(PolicyRelease.Failure) {
-            findings = try ReleaseCheck(row.release.documents, against: catalogue).findings
-        } catch {
-            // Another build took it for a release.
-            findings = error.findings.map { finding in
-                ReleaseFinding(
-                    code: "does_not_compile",
-                    isError: true,
-                    policy: "",
-                    document: finding.document,
-                    line: finding.line,
-                    column: finding.column,
-                    message: finding.message
-                )
-            }
-        }
-        self.init(row, findings: findings, in: namespace, signOff: signOff)
-    }
-
-    private init(
-        _ row: ReleaseRow,
-        findings: [ReleaseFinding],
-        in namespace: Namespace,
-        signOff: SignOff
+        _ check: ReleaseCheck? = nil,
+        _ signOff: SignOff = .notNeeded,
+        in namespace: Namespace
     ) {
         self.row = row
+        self.check = check
         self.signOff = signOff
-        self.findings = findings
         life = ReleaseLife(
             approvals: row.approvals,
             rejections: row.rejections,
             reviewersRequired: namespace.policyReviewersRequired,
-            hasErrors: findings.contains(where: \.isError),
+            hasErrors: check?.checks.hasErrors ?? false,
             isShadow: row.isShadow,
             isActive: row.isActive,
             wasActivated: row.wasActivated

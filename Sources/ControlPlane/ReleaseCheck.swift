@@ -4,97 +4,98 @@ import Cryptography
 import GatewayModel
 import GatewayPolicy
 import JSON
-
-/// One thing that is wrong or unwise about a release, and where.
-struct ReleaseFinding: Sendable, Hashable {
-    /// Stable: docs/reference/policy-lint.md.
-    var code: Text
-    /// Whether it keeps the release from being approved and activated.
-    var isError: Bool
-    /// The policy's `@id`, or its number; empty for a finding about a document.
-    var policy: Text
-    /// In which document.
-    var document: Text
-    /// The line, from 1.
-    var line: Int
-    /// The column in Unicode scalars, from 1.
-    var column: Int
-    /// What is wrong, and what would be right.
-    var message: String
-}
-
-extension ReleaseFinding {
-    init(_ finding: PolicyLint.Finding) {
-        self.init(
-            code: finding.code,
-            isError: finding.severity == .error,
-            policy: finding.policy,
-            document: finding.document,
-            line: finding.line,
-            column: finding.column,
-            message: finding.message
-        )
-    }
-}
+import Synchronization
 
 /// What the checks say about the documents of a release, and against what they were checked.
 struct ReleaseCheck: Sendable {
-    /// What is wrong or unwise, in the order of the documents.
-    let findings: [ReleaseFinding]
+    /// Findings, results of cases, and the generated schema.
+    let checks: ReleaseChecks
     /// Digests of what the documents were checked against.
     let basis: ReleaseManifest.Basis
 
-    /// Checks documents against the tools that may be called.
-    ///
-    /// - Throws: What does not compile; that is never stored.
-    init(
+    /// Whether it is a release at all: what does not compile is never stored.
+    var compiles: Bool { checks.release != nil }
+
+    fileprivate init(
         _ documents: [StoredRelease.Document],
-        against catalogue: StoredCatalogue
-    ) throws(PolicyRelease.Failure) {
-        let release = try Self.compile(documents)
-        let schema = Self.generator(release, catalogue).generate(
-            catalogue.servers.map(\.forPolicies)
+        against catalogue: StoredCatalogue,
+        digest: [UInt8],
+        reusing memo: inout ReleaseChecks.Memo
+    ) {
+        checks = ReleaseChecks(
+            documents.map(\.forPolicies),
+            against: catalogue.servers.map(\.forPolicies),
+            reusing: &memo
         )
-        findings = PolicyLint.findings(of: release).map(ReleaseFinding.init)
+        let facts = documents.first { $0.forPolicies.kind == .facts }?.source ?? ""
         basis = ReleaseManifest.Basis(
-            facts: Self.digest(of: documents, named: FactDeclarations.documentName),
-            schema: SHA256.digest(of: schema.schema.utf8).bytes,
+            facts: SHA256.digest(of: facts.utf8).bytes,
+            schema: SHA256.digest(of: (checks.schema ?? "").utf8).bytes,
+            catalogue: digest
+        )
+    }
+}
+
+/// Checks releases, and keeps what it found: documents and catalogue decide everything, so the same two are checked once.
+///
+/// One per process.
+final class ReleaseChecker: Sendable {
+    /// How many checks are kept, and for how many namespaces the verdicts that the next check starts from.
+    static let keptMax = 64
+
+    private struct Key: Hashable {
+        let release: [UInt8]
+        let catalogue: [UInt8]
+    }
+
+    private struct Kept {
+        var checks: [Key: ReleaseCheck] = [:]
+        /// The keys of `checks`, oldest first.
+        var order: [Key] = []
+        var memos: [NamespaceID: ReleaseChecks.Memo] = [:]
+    }
+
+    private let kept = Mutex(Kept())
+
+    /// What the checks say about documents of a namespace.
+    func check(
+        _ documents: [StoredRelease.Document],
+        against catalogue: StoredCatalogue,
+        in namespace: NamespaceID
+    ) -> ReleaseCheck {
+        let key = Key(
+            release: StoredRelease.digest(of: documents),
             catalogue: catalogue.digest
         )
-    }
-
-    /// Compiles the documents that proxies would get.
-    static func compile(
-        _ documents: [StoredRelease.Document]
-    ) throws(PolicyRelease.Failure) -> PolicyRelease {
-        try PolicyRelease(
-            number: 1,
-            documents: documents.map { .init(name: $0.name, source: $0.source) }
-        )
-    }
-
-    private static func generator(
-        _ release: PolicyRelease,
-        _ catalogue: StoredCatalogue
-    ) -> SchemaGenerator {
-        var generator = SchemaGenerator(facts: release.facts)
-        // An environment that a server is in is one that policies may name.
-        for membership in catalogue.servers.flatMap(\.memberships) {
-            guard let uid = MCPEntities.uid(cedarText: membership), uid.type == "MCP::Environment",
-                !generator.environments.contains(uid.id)
-            else { continue }
-            generator.environments.append(uid.id)
+        // A memo belongs to one task at a time: taken out here, put back below. Who comes in between starts anew.
+        let (known, memo) = kept.withLock { kept in
+            kept.checks[key].map { ($0, nil) }
+                ?? (nil, kept.memos.removeValue(forKey: namespace))
         }
-        return generator
+        if let known { return known }
+        var own = memo ?? ReleaseChecks.Memo()
+        let check = ReleaseCheck(
+            documents,
+            against: catalogue,
+            digest: key.catalogue,
+            reusing: &own
+        )
+        kept.withLock { [own] kept in
+            if kept.memos.count >= Self.keptMax { kept.memos.removeAll() }
+            kept.memos[namespace] = own
+            guard kept.checks.updateValue(check, forKey: key) == nil else { return }
+            kept.order.append(key)
+            if kept.order.count > Self.keptMax {
+                kept.checks[kept.order.removeFirst()] = nil
+            }
+        }
+        return check
     }
+}
 
-    private static func digest(
-        of documents: [StoredRelease.Document],
-        named name: Text
-    ) -> [UInt8] {
-        let source = documents.first { $0.name == name }?.source ?? ""
-        return SHA256.digest(of: source.utf8).bytes
-    }
+extension StoredRelease.Document {
+    /// As policies see it.
+    var forPolicies: PolicyRelease.Document { .init(name: name, source: source) }
 }
 
 extension StoredCatalogue.Server {
@@ -102,12 +103,13 @@ extension StoredCatalogue.Server {
     fileprivate var forPolicies: SchemaGenerator.Server {
         SchemaGenerator.Server(
             name: name,
+            memberships: memberships.compactMap { MCPEntities.uid(cedarText: $0) },
             tools: tools.map { tool in
                 let definition = try? JSONDocument(parsing: tool.definition)
                 return SchemaGenerator.Tool(
                     name: tool.name,
                     effect: ToolEffect(rawValue: tool.effect.string) ?? .write,
-                    input: ToolInputSchema(definition?.root["inputSchema"])
+                    inputSchema: definition?.root["inputSchema"]
                 )
             }
         )

@@ -6,6 +6,7 @@ import Cryptography
 // Only for Data, the type of protobuf's bytes fields.
 import FoundationEssentials
 import GatewayModel
+import GatewayPolicy
 import JSON
 import Logging
 import Postgres
@@ -269,7 +270,8 @@ extension WirePolicyRelease {
         id = release.id.string
         number = release.number
         digest = Data(release.digest)
-        documents = release.documents.map { document in
+        // Cases decide nothing.
+        documents = release.documents.filter { $0.forPolicies.kind != .cases }.map { document in
             var wire = WirePolicyDocument()
             wire.name = document.name.string
             wire.text = document.source.string

@@ -1,4 +1,5 @@
 import ControlPlane
+import ControlProtocol
 import ControlStore
 import Cryptography
 import Foundation
@@ -6,6 +7,7 @@ import GatewayModel
 import JSON
 import Postgres
 import PostgresTestSupport
+import SwiftProtobuf
 import Testing
 
 /// The life of a release over REST: made, reviewed, put in force, brought back; on a real database.
@@ -413,5 +415,146 @@ extension Plane {
 
     func apply(_ document: [UInt8]) async throws -> ImportOutcome {
         try await database { try await $0.apply(document: document, folder: "/") }
+    }
+}
+
+/// Checks of a release against the tools that proxies have reported, and its own cases.
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
+struct ReleaseCheckTests {
+    private static let releases = ReleaseLifeTests.releases
+
+    private static func body(_ documents: [(name: String, source: String)]) throws -> String {
+        let list = documents.map { ["name": $0.name, "source": $0.source] }
+        return String(
+            decoding: try JSONSerialization.data(withJSONObject: ["documents": list]),
+            as: UTF8.self
+        )
+    }
+
+    @Test func `policies are typed by the tools that are there, and wait for those that are not`()
+        async throws
+    {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            let typed = #"""
+                @id("sums") @tier("absolute")
+                forbid (principal, action == MCP::Action::"demo/add", resource)
+                unless { context.input.sum < 1000 };
+                """#
+            let body = try Self.body([("p.cedar", typed)])
+            let early = try await ann.post(Self.releases, body)
+            let number = try #require(early.json?["number"]?.int64)
+            let warning = early.json?["checks"]?["findings"]?.elements.first { _ in true }
+            #expect(early.json?["checks"]?["errors"]?.int64 == 0)
+            #expect(warning?["code"]?.string == "unknown_tool")
+            #expect(warning?["severity"]?.string == "warning" && warning?["line"]?.int64 == 2)
+            #expect(early.json?["activationRefusals"]?.count == 0)
+
+            // The tool comes, and has another idea of its arguments.
+            let tool =
+                #"{"inputSchema":{"properties":{"total":{"type":"integer"}},"required":["total"],"type":"object"},"name":"add"}"#
+            try await plane.report(tool, "add")
+            let late = try await ann.get("\(Self.releases)/\(number)")
+            let error = late.json?["checks"]?["findings"]?.elements.first { _ in true }
+            #expect(late.json?["checks"]?["errors"]?.int64 == 1)
+            #expect(error?["code"]?.string == "attribute_not_found" && error?["line"]?.int64 == 3)
+            #expect(error?["actions"]?.elements.map(\.string) == ["demo/add"])
+            #expect(
+                late.json?["activationRefusals"]?.elements.map(\.string)
+                    == ["policy-checks-failed"]
+            )
+            let refused = try await ann.post(
+                ReleaseLifeTests.base + "/activations",
+                #"{"release": \#(number)}"#
+            )
+            #expect(refused.problem == "/problems/policy-checks-failed")
+            // The manifest still says against what it was made; a release made now says otherwise.
+            let again = try await ann.post(Self.releases, body)
+            let second = try #require(again.json?["number"]?.int64)
+            func basis(_ number: Int64) async throws -> [Text?] {
+                let manifest = try await ann.get("\(Self.releases)/\(number)/manifest")
+                let root = try JSONDocument(parsing: manifest.text("manifest") ?? "").root
+                return [root["schema"]?.string, root["catalogue"]?.string, root["digest"]?.string]
+            }
+            let (first, now) = (try await basis(number), try await basis(second))
+            #expect(first[0] != now[0] && first[1] != now[1] && first[2] == now[2])
+        }
+    }
+
+    @Test func `a release brings its cases, which are run and not sent to proxies`() async throws {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            let policy =
+                #"@id("sre") permit (principal in MCP::Group::"sre", action in MCP::Action::"tools/call", resource);"#
+            func cases(_ decision: String) -> String {
+                #"""
+                {"entities": [{"uid": {"type": "MCP::User", "id": "alice"}, "attrs": {},
+                               "parents": [{"type": "MCP::Group", "id": "sre"}]},
+                              {"uid": {"type": "MCP::Group", "id": "sre"}, "attrs": {}, "parents": []},
+                              {"uid": {"type": "MCP::Tool", "id": "demo/echo"}, "attrs": {}, "parents": []},
+                              {"uid": {"type": "MCP::Action", "id": "demo/echo"}, "attrs": {},
+                               "parents": [{"type": "MCP::Action", "id": "tools/call"}]},
+                              {"uid": {"type": "MCP::Action", "id": "tools/call"}, "attrs": {}, "parents": []}],
+                 "context": {"system": {"now": {"__extn": {"fn": "datetime", "arg": "2026-11-25T10:00:00Z"}}},
+                             "facts": {"definitionPinned": true}},
+                 "cases": [{"description": "an SRE echoes", "principal": {"type": "MCP::User", "id": "alice"},
+                            "action": {"type": "MCP::Action", "id": "demo/echo"},
+                            "resource": {"type": "MCP::Tool", "id": "demo/echo"},
+                            "context": {"input": {}}, "decision": "\#(decision)", "reason": ["sre"], "errors": []}]}
+                """#
+            }
+            let good = try await ann.post(
+                Self.releases,
+                try Self.body([("p.cedar", policy), ("p.cases.json", cases("allow"))])
+            )
+            try #require(
+                good.json?["cases"]?["passed"]?.int64 == 1,
+                "\(String(decoding: good.bytes.prefix(1000), as: UTF8.self))"
+            )
+            #expect(good.json?["checks"]?["errors"]?.int64 == 0)
+            let bad = try await ann.post(
+                Self.releases,
+                try Self.body([("p.cedar", policy), ("p.cases.json", cases("deny"))])
+            )
+            #expect(bad.json?["cases"]?["failed"]?.int64 == 1)
+            let findings = bad.json?["checks"]?["findings"]?.elements.map {
+                "\($0["document"]?.string ?? "") \($0["code"]?.string ?? "")"
+            }
+            #expect(findings?.contains("p.cases.json case_failed") == true)
+
+            let number = try #require(good.json?["number"]?.int64)
+            let proxy = try await plane.proxy()
+            try await proxy.connect()
+            try await proxy.pump { proxy.isLive && !proxy.snapshots.isEmpty }
+            let active = try await ann.post(
+                ReleaseLifeTests.base + "/activations",
+                #"{"release": \#(number)}"#
+            )
+            try #require(active.status == 201)
+            let before = proxy.snapshots.count
+            try await proxy.pump { proxy.snapshots.count > before }
+            let newest = try #require(proxy.snapshots.last)
+            let configuration = try WireConfiguration(serializedBytes: newest.payload)
+            #expect(configuration.policy.number == UInt64(number))
+            #expect(configuration.policy.documents.map(\.name) == ["p.cedar"])
+            await proxy.drop()
+        }
+    }
+}
+
+extension Plane {
+    /// A proxy has read this definition of a tool of the server demo.
+    func report(_ canonical: String, _ name: Text) async throws {
+        try await database { database in
+            let namespace = try await database.namespace("sre")
+            let tool = ConfigurationEdit.ReportedTool(
+                name: ToolName(name),
+                canonical: Array(canonical.utf8)
+            )
+            try await ConfigurationStore(database.client).change(
+                namespace.id,
+                [.toolsReported(server: "demo", [tool])]
+            )
+        }
     }
 }

@@ -46,6 +46,14 @@ def draft(installation, person, source):
     return made["number"]
 
 
+def simulate(installation, number):
+    """Somebody sees what a release changes."""
+    token = installation.people["ann"][0]
+    path = f"/v1/namespaces/demo/releases/{number}/simulations"
+    assert installation.api("POST", path, {}, token)[0] == 202
+    wait_for(lambda: installation.api("GET", path, None, token)[1]["items"][0]["state"] == "finished", "a simulation")
+
+
 def active(installation):
     _, page = installation.api("GET", "/v1/namespaces/demo/activations?limit=1", None, installation.people["ann"][0])
     return page["items"][0]["release"] if page["items"] else None
@@ -79,6 +87,9 @@ def test_two_people_a_plan_and_a_way_back(fresh):
     early = ostiary(fresh, "ann", "rollback", second, "--yes")
     assert early.returncode == 1 and "was not in force before" in early.stderr
     assert ostiary(fresh, "ann", "review", second, "--approve").returncode == 0
+    unseen = ostiary(fresh, "bob", "activate", second, "--yes")
+    assert unseen.returncode == 1 and "in the way: policy-simulation-missing" in unseen.stderr
+    simulate(fresh, second)
     done = ostiary(fresh, "bob", "activate", second, "--yes", "--output", "json")
     assert done.returncode == 0 and json.loads(done.stdout)["kind"] == "activation"
     plan = done.stderr

@@ -20,7 +20,7 @@ extension RESTHandlers {
             limit: page.limit + 1,
             in: transaction
         )
-        return list(rows, page) { ShownRelease(listed: $0, in: namespace).write(to: &$1) }
+        return list(rows, page) { ShownRelease($0, in: namespace).write(to: &$1) }
     }
 
     func createRelease(
@@ -40,8 +40,8 @@ extension RESTHandlers {
         let number: Int64
         do {
             number = try await releases.make(documents, by: actor, in: namespace, transaction)
-        } catch let failure as PolicyRelease.Failure {
-            throw Problem(failure, given: given.map(\.name))
+        } catch let refusal as PolicyReleases.Refusal {
+            throw Problem(refusal, given: given.map(\.name))
         }
         var activation: [ConfigurationEdit] = []
         if call.body?["activate"]?.boolean == true {
@@ -262,7 +262,7 @@ extension Problem {
     init(_ refusal: PolicyReleases.Refusal, given: [Text]) {
         switch refusal {
         case .life(let refusal, let findings): self.init(refusal, findings, given: given)
-        case .invalid(let failure): self.init(failure, given: given)
+        case .invalid(let findings): self.init(.policyInvalid, findings, given)
         case .manifest(let reason): self.init(.policyManifestInvalid, reason)
         case .simulationMissing:
             self.init(
@@ -280,26 +280,13 @@ extension Problem {
     /// Why a step in the life of a release is not possible.
     init(
         _ refusal: ReleaseLife.Refusal,
-        _ findings: [ReleaseFinding],
+        _ findings: [ReleaseChecks.Finding],
         given: [Text] = []
     ) {
         switch refusal {
         case .checksFailed:
-            let errors = findings.filter(\.isError)
-            self.init(
-                .policyChecksFailed,
-                "see errors",
-                errors: errors.prefix(Schema.errorsMax).map { finding in
-                    FieldError(
-                        Self.pointer(to: finding.document, given),
-                        .policy,
-                        "\(finding.code): \(finding.message)",
-                        document: finding.document,
-                        line: finding.line,
-                        column: finding.column
-                    )
-                }
-            )
+            let errors = findings.filter { $0.severity == .error }
+            self.init(.policyChecksFailed, errors, given)
         case .reviewsMissing(let approvals, let required):
             self.init(.policyReviewsMissing, "\(approvals) of \(required) people approved it")
         case .rejected: self.init(.policyRejected, "make a new release")
@@ -308,16 +295,21 @@ extension Problem {
         }
     }
 
-    /// Why documents make no release; they are never stored.
-    init(_ failure: PolicyRelease.Failure, given: [Text]) {
+    private init(
+        _ type: ProblemType,
+        _ findings: [ReleaseChecks.Finding],
+        _ given: [Text]
+    ) {
         self.init(
-            .policyInvalid,
+            type,
             "see errors",
-            errors: failure.findings.prefix(Schema.errorsMax).map { finding in
-                FieldError(
+            errors: findings.prefix(Schema.errorsMax).map { finding in
+                let hint = finding.hint.map { "; \($0)" } ?? ""
+                let detail = "\(finding.code): \(finding.message)\(hint)"
+                return FieldError(
                     Self.pointer(to: finding.document, given),
                     .policy,
-                    finding.message,
+                    String(detail.unicodeScalars.prefix(4096)),
                     document: finding.document,
                     line: finding.line,
                     column: finding.column

@@ -88,10 +88,10 @@ extension RESTHandlers {
         let namespace = try call.namespaceID
         let stored = try await storedRelease(of: call, transaction).release
         let number = stored.number
-        do throws(PolicyRelease.Failure) {
-            _ = try ReleaseCheck.compile(stored.documents)
-        } catch {
-            throw Problem(error, given: [])
+        let catalogue = try await store.catalogue(of: namespace, in: transaction)
+        let check = releases.checker.check(stored.documents, against: catalogue, in: namespace)
+        guard check.compiles else {
+            throw Problem(PolicyReleases.Refusal.invalid(check.checks.findings), given: [])
         }
         let new = SimulationNew(
             kind: call.body?["kind"]?.stringEquals("shadow") == true ? .shadow : .replay,

@@ -203,7 +203,7 @@ extension ShownRelease: Represented {
                 }
             }
             writer.object("checks") { writer in
-                let errors = findings.count(where: \.isError)
+                let errors = findings.count { $0.severity == .error }
                 writer.member("errors", Int64(errors))
                 writer.member("warnings", Int64(findings.count - errors))
                 writer.array("findings") { writer in
@@ -211,6 +211,12 @@ extension ShownRelease: Represented {
                         finding.write(to: &writer)
                     }
                 }
+            }
+            writer.object("cases") { writer in
+                let cases = check?.checks.cases ?? []
+                let passed = cases.count(where: \.passes)
+                writer.member("passed", Int64(passed))
+                writer.member("failed", Int64(cases.count - passed))
             }
             writer.array("documents") { writer in
                 for document in row.release.documents {
@@ -222,20 +228,6 @@ extension ShownRelease: Represented {
             }
         }
         return writer.finish()
-    }
-}
-
-extension ReleaseFinding: Represented {
-    func write(to writer: inout JSONWriter) {
-        writer.object { writer in
-            writer.member("code", code)
-            writer.member("severity", (isError ? "error" : "warning") as Text)
-            writer.member("policy", policy)
-            writer.member("document", document)
-            writer.member("line", Int64(line))
-            writer.member("column", Int64(column))
-            writer.member("message", message)
-        }
     }
 }
 
