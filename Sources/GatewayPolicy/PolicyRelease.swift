@@ -32,12 +32,16 @@ public struct PolicyRelease: Sendable {
             case facts
             /// Tests, which decide nothing: ``PolicyCases``.
             case cases
+            /// Quick rules, which decide nothing; the policies that were made of them stand beside them.
+            case rules
         }
 
-        /// What it holds: ``FactDeclarations/documentName`` declares facts, `*.cases.json` holds tests, all else policies.
+        /// What it holds: ``FactDeclarations/documentName`` declares facts, `*.cases.json` holds tests, `*.rules.yaml`
+        /// quick rules, all else policies.
         public var kind: Kind {
             if name == FactDeclarations.documentName { return .facts }
-            return name.utf8.suffix(11).elementsEqual(".cases.json".utf8) ? .cases : .policies
+            if name.utf8.suffix(11).elementsEqual(".cases.json".utf8) { return .cases }
+            return name.utf8.suffix(11).elementsEqual(".rules.yaml".utf8) ? .rules : .policies
         }
     }
 

@@ -14,8 +14,7 @@ public import JSON
 ///     limit: {counter: destructive_user_1h, max: 20}
 /// ```
 ///
-/// What is stored is the text; a rule that says more than a form can is edited there. This reads JSON; whoever reads YAML
-/// makes JSON of it first.
+/// What decides is the text; a rule that says more than a form can is edited there.
 public struct QuickRule: Hashable, Sendable {
     /// What a rule does.
     public enum Kind: String, Hashable, Sendable, CaseIterable {

@@ -137,6 +137,11 @@ public struct ReleaseChecks: Sendable {
         } catch {
             findings = PolicyLint.findings(of: release).map { Finding($0) } + [error]
         }
+        for document in documents where document.kind == .rules {
+            if let finding = Self.finding(onRules: document, among: documents) {
+                findings.append(finding)
+            }
+        }
         var cases: [CaseResult] = []
         for document in documents where document.kind == .cases {
             do throws(Finding) {
@@ -167,6 +172,36 @@ public struct ReleaseChecks: Sendable {
             return (positions[x.document] ?? -1, x.line, x.column, a.offset)
                 < (positions[y.document] ?? -1, y.line, y.column, b.offset)
         }.map(\.element)
+    }
+
+    /// Quick rules decide nothing, so the policies beside them must be what they say.
+    private static func finding(
+        onRules document: PolicyRelease.Document,
+        among documents: [PolicyRelease.Document]
+    ) -> Finding? {
+        func finding(_ code: Text, _ line: Int, _ column: Int, _ message: String) -> Finding {
+            Finding(
+                code: code,
+                severity: .error,
+                policy: "",
+                document: document.name,
+                line: line,
+                column: column,
+                message: message
+            )
+        }
+        do throws(QuickRule.DocumentError) {
+            let policies = try QuickRule.policies(of: document)
+            guard
+                !documents.contains(where: {
+                    $0.name == policies.name && $0.source == policies.source
+                })
+            else { return nil }
+            let message = "\(policies.name) is not what these rules say: make it anew"
+            return finding("rules_stale", 1, 1, message)
+        } catch {
+            return finding("rules_invalid", error.line, error.column, error.reason)
+        }
     }
 
     // MARK: - Cases

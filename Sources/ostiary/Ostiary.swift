@@ -22,7 +22,8 @@ struct PolicyCommand: AsyncParsableCommand {
         commandName: "policy",
         abstract: "Work on Cedar policies, and on the releases of a server.",
         subcommands: [
-            CheckCommand.self, FormatCommand.self, TestCommand.self, ExplainCommand.self,
+            CheckCommand.self, FormatCommand.self, QuickCommand.self, TestCommand.self,
+            ExplainCommand.self,
             SimulateCommand.self, DiffCommand.self, ConformanceCommand.self, ReleasesCommand.self,
             ReviewCommand.self, ActivateCommand.self, RollbackCommand.self,
         ]

@@ -106,4 +106,175 @@ import Testing
         let set = try PolicySet.parse(QuickRule.cedarText(rules).string)
         #expect(set.policies.count == 1)
     }
+
+    // MARK: Documents
+
+    static let document = """
+        # A few rules.
+        rules:
+        - id: 'AC-3.sre'     # in quotes or not
+          description: "says \\u00fcber: all"
+          allow: {groups: [sre, "night watch"], tools: [k8s/get_pods,
+                  k8s/apply]}
+        - id: AC-3.2
+          guard:
+            effects:
+              - cluster-admin
+          unless:
+            approvals: {sre: 2}
+            stepUp: true
+
+        - {"id": "SC-5", "guard": {"effects": ["destructive"], "arguments": {"n": -3, dry run: false}},
+           "limit": {counter: r, max: 20}}
+        """
+
+    static let documentText = """
+        @id("AC-3.sre")
+        @description("says \u{fc}ber: all")
+        permit (principal, action in [MCP::Action::"k8s/get_pods", MCP::Action::"k8s/apply"], resource)
+        when { principal in [MCP::Group::"sre", MCP::Group::"night watch"] };
+
+        @id("AC-3.2") @tier("guard") @approval("sre:2") @stepup
+        forbid (principal, action in MCP::Action::"cluster-admin", resource)
+        unless { context.facts.approvals.sre >= 2 ||
+                 context.facts.stepUp };
+
+        @id("SC-5") @tier("guard") @limit("r")
+        forbid (principal, action in MCP::Action::"destructive", resource)
+        when { context.input has "dry run" && context.input["dry run"] == false &&
+               context.input has n && context.input.n == -3 &&
+               context.facts.rate.r >= 20 };
+
+        """
+
+    @Test func `a document of rules becomes text that one can read`() throws {
+        let rules = try QuickRule.read(document: Text(Self.document))
+        #expect(QuickRule.cedarText(rules).string == Self.documentText)
+        // With the line ends of another system too.
+        let other = Self.document.replacing("\n", with: "\r\n")
+        #expect(try QuickRule.read(document: Text(other)) == rules)
+    }
+
+    @Test(arguments: [
+        ("rules:\n  - id: a\n    alow: {groups: [x]}\n", "3:5: alow: no such member"),
+        (
+            "rules:\n  - id: a\n    allow: {groups: []}\n",
+            "3:13: groups: not a list of 1 to 100 strings"
+        ),
+        (
+            "rules:\n  - id: a\n    allow: {}\n",
+            "3:5: allow: permits everybody everything: say whom or what"
+        ),
+        (
+            "rules:\n  - id: a\n    deny: {}\n  - {}\n",
+            "4:5: rules: not exactly one of allow, deny, guard"
+        ),
+        ("rules:\n  - id: a\n    id: b\n", "3:5: id is said twice"),
+        ("rules: [{id: a, id: b}]", "1:17: id is said twice"),
+        ("rules: &a\n  - id: a\n", "1:8: anchors are not read"),
+        ("rules:\n  - *a\n", "2:5: aliases are not read"),
+        ("rules: !!seq []", "1:8: tags are not read"),
+        ("rules: [!x a]", "1:9: tags are not read"),
+        ("<<: *a\n", "1:5: aliases are not read"),
+        (
+            "rules:\n  - id: |\n      a\n",
+            "2:9: text over several lines is not read; put it in quotes"
+        ),
+        ("rules:\n\t- id: a\n", "2:1: a tab; indent with spaces"),
+        ("rules:\n  - id: a\n   b: c\n", "3:4: indented unlike what stands above"),
+        ("rules:\n  - id: a\n      b: c\n", "3:7: indented unlike what stands above"),
+        ("  rules:\n  - id: a\nb: c\n", "3:1: does not belong to what stands above"),
+        ("rules:\n  - id: a: b\n", "2:10: a colon within a value; put the value in quotes"),
+        (
+            "rules:\n  - id: yes\n",
+            "2:9: yes means different things to different readers; put it in quotes"
+        ),
+        (
+            "rules:\n  - id: 1.5\n",
+            "2:9: 1.5 could be taken for a number or a date; put it in quotes"
+        ),
+        (
+            "rules:\n  - id: 0123\n",
+            "2:9: 0123 could be taken for a number or a date; put it in quotes"
+        ),
+        (
+            "rules:\n  - id: 2026-01-01\n",
+            "2:9: 2026-01-01 could be taken for a number or a date; put it in quotes"
+        ),
+        ("rules:\n  - id: \"a\n", "2:9: the quote does not end on this line"),
+        ("rules:\n  - id: \"\\q\"\n", "2:10: no such escape"),
+        ("rules: [a, [b}]", "1:14: neither a comma nor ]"),
+        ("rules: [a,\n  b\n", "1:8: the bracket is not closed"),
+        ("rules: {a: 1} b\n", "1:15: more than one value"),
+        ("rules:\n", "1:1: rules has no value"),
+        ("rules:\n  -\n", "2:3: an item that says nothing"),
+        ("rules\n", "1:1: not an object"),
+        ("---\nrules: []\n---\nrules: []\n", "3:1: one document only"),
+        ("%YAML 1.2\n", "1:1: put it in quotes"),
+        ("# nothing\n\n", "1:1: nothing is said"),
+        ("", "1:1: nothing is said"),
+        (
+            "rules: \"a\u{202E}b\"",
+            "1:10: a control character; write it as an escape in double quotes"
+        ),
+        ("rules: a\rb", "1:9: a control character; write it as an escape in double quotes"),
+        (String(repeating: "[", count: 100), "1:16: nested deeper than 16"),
+        (String(repeating: "- ", count: 100) + "a", "1:33: nested deeper than 16"),
+    ])
+    func `what could mean two things, or nothing, is refused at its place`(
+        document: String,
+        message: String
+    ) throws {
+        let error = #expect(throws: QuickRule.DocumentError.self) {
+            try QuickRule.read(document: Text(document))
+        }
+        #expect(error?.description == message)
+    }
+
+    @Test func `a document that is too long is not read`() {
+        let long = "# " + String(repeating: "x", count: 256 << 10)
+        let error = #expect(throws: QuickRule.DocumentError.self) {
+            try QuickRule.read(document: Text(long))
+        }
+        #expect(error?.reason == "longer than 262144 bytes")
+    }
+
+    @Test func `random damage is refused or read, and never stops the reader`() {
+        var random = SystemRandomNumberGenerator()
+        let pieces = Array("[]{}:,-#\"'\n \t&*!|>%@?ab1\\\r".unicodeScalars)
+        for _ in 0..<3000 {
+            var scalars = Array(Self.document.unicodeScalars)
+            for _ in 0..<Int.random(in: 1...4, using: &random) {
+                let at = Int.random(in: 0..<scalars.count, using: &random)
+                if Bool.random(using: &random) {
+                    scalars.remove(at: at)
+                } else {
+                    scalars.insert(pieces.randomElement(using: &random) ?? "a", at: at)
+                }
+            }
+            var text = ""
+            text.unicodeScalars.append(contentsOf: scalars)
+            _ = try? QuickRule.read(document: Text(text))
+        }
+    }
+
+    @Test func `rules of a release are held against the policies beside them`() throws {
+        let source = PolicyRelease.Document(
+            name: "a.rules.yaml",
+            source: "rules:\n- id: a\n  allow: {groups: [x], effects: [read]}\n"
+        )
+        let policies = try QuickRule.policies(of: source)
+        #expect(policies.name == "a.rules.cedar")
+        func codes(_ documents: [PolicyRelease.Document]) -> [Text] {
+            ReleaseChecks(documents, against: []).findings.map(\.code)
+        }
+        #expect(codes([source, policies]) == [])
+        #expect(codes([source]) == ["rules_stale"])
+        var other = policies
+        other.source = Text(policies.source.string.replacing("\"x\"", with: "\"y\""))
+        #expect(codes([source, other]) == ["rules_stale"])
+        var broken = source
+        broken.source = "rules: yes"
+        #expect(codes([broken, policies]) == ["rules_invalid"])
+    }
 }

@@ -246,3 +246,16 @@ def test_the_examples_in_the_help_of_the_life_of_policies_work(monkeypatch):
         example = text.split("Example: ostiary ")[1].split(" USAGE:")[0]
         answer = ostiary(*shlex.split(example))
         assert answer.returncode == 0, (example, answer.stderr)
+
+
+def test_quick_prints_the_policies_that_rules_are():
+    rules = b"rules:\n  - id: a\n    allow: {groups: [sre], tools: [k8s/get_pods]}\n"
+    answer = ostiary("policy", "quick", "-", stdin=rules)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == (
+        b'@id("a")\npermit (principal in MCP::Group::"sre", action == MCP::Action::"k8s/get_pods", resource);\n'
+    )
+    answer = ostiary("policy", "quick", "-", stdin=rules.replace(b"allow", b"alow"))
+    assert answer.returncode == 1
+    assert answer.stdout == b""
+    assert answer.stderr == b"standard input:3:5: error: alow: no such member\n"
