@@ -293,7 +293,11 @@ struct ToolCallPipeline {
                     call.caller.subject,
                     of: call.tool,
                     at: call.server.name,
-                    facts: facts
+                    facts: facts,
+                    arguments: view.snapshot.openArguments(
+                        of: call.server.name,
+                        call.server.catalogue
+                    )
                 )
         else {
             throw Rejection(.toolUnknown, "the tool is hidden from the caller", decision: decision)

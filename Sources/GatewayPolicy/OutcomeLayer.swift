@@ -103,33 +103,82 @@ public struct OutcomeLayer: Sendable {
         )
     }
 
-    /// Whether `question` could be allowed with some `input`; the question has none.
+    /// Whether `question` could be allowed with some `input`; the question has none (policy.md §3.7).
     ///
-    /// A policy that cannot be evaluated for want of it might go either way: a permit might permit, a forbid might not
-    /// forbid. (Sound as long as no policy asks `context has input`; the lint refuses that.)
-    public func visibility(of question: Question, facts: PolicyFacts) -> Visibility {
+    /// It is asked as it stands first. A policy that answers without its arguments answers the same with any, so only
+    /// those that want them are evaluated in part, with the arguments open; one that looks at the context as a whole makes
+    /// all be evaluated so.
+    ///
+    /// - Parameter arguments: What the tool's arguments can be; without it a policy that wants them might go either way: a
+    ///   permit might permit, a forbid might not forbid.
+    public func visibility(
+        of question: Question,
+        facts: PolicyFacts,
+        arguments: OpenArguments? = nil
+    ) -> Visibility {
         guard entities.contains(question.principal), entities.contains(question.resource) else {
             return .hidden
         }
-        let response = ask(question, facts)
-        guard response.decision == .deny, !response.determining.isEmpty else {
-            return mayBePermitted(response) ? .visible : .hidden
-        }
-        guard let cures = cures(of: response.determining),
-            mayBePermitted(ask(question, facts.cured(by: cures)))
-        else {
-            return .hidden
-        }
+        let asked = standing(of: question, facts, arguments)
+        // What fails whatever the arguments are closes the gateway whatever they are.
+        guard !asked.fails else { return .hidden }
+        guard !asked.forbids.isEmpty else { return asked.mayPermit ? .visible : .hidden }
+        guard let cures = cures(of: asked.forbids) else { return .hidden }
+        let cured = standing(of: question, facts.cured(by: cures), arguments)
+        guard !cured.fails, cured.forbids.isEmpty, cured.mayPermit else { return .hidden }
         return .curable(Array(Set(cures)).sorted())
     }
 
-    private func mayBePermitted(_ response: Response) -> Bool {
-        switch response.decision {
-        case .allow: true
-        case .deny:
-            response.determining.isEmpty
-                && response.errors.contains { release.rules[$0.policy]?.permits == true }
+    /// What is certain of a question whose arguments are open.
+    private struct Standing {
+        /// The forbids that apply, whatever the arguments.
+        var forbids: [PolicyID]
+        /// Whether some permit may apply; not known while a forbid does.
+        var mayPermit: Bool
+        /// Whether some policy fails, whatever the arguments.
+        var fails: Bool
+    }
+
+    private func standing(
+        of question: Question,
+        _ facts: PolicyFacts,
+        _ arguments: OpenArguments?
+    ) -> Standing {
+        let request = request(question, facts)
+        if let arguments, release.looksAtWholeContext {
+            return standing(arguments.evaluate(request, entities))
         }
+        let response = authorizer.decide(request)
+        let wanting = response.errors.map(\.policy)
+        var standing = Standing(
+            forbids: response.decision == .deny ? response.determining : [],
+            mayPermit: response.decision == .allow,
+            fails: false
+        )
+        guard !wanting.isEmpty else { return standing }
+        guard let arguments else {
+            let isOpen = wanting.contains { release.rules[$0]?.permits == true }
+            standing.mayPermit = standing.mayPermit || isOpen
+            return standing
+        }
+        let rest = self.standing(arguments.evaluate(request, entities, only: Set(wanting)))
+        standing.forbids += rest.forbids
+        standing.mayPermit = standing.mayPermit || rest.mayPermit
+        standing.fails = rest.fails
+        return standing
+    }
+
+    private func standing(_ response: PartialResponse) -> Standing {
+        var standing = Standing(forbids: [], mayPermit: false, fails: false)
+        for result in response.results {
+            switch (result.effect, result.outcome) {
+            case (_, .fails): standing.fails = true
+            case (.forbid, .applies): standing.forbids.append(result.policy)
+            case (.permit, .applies), (.permit, .residual): standing.mayPermit = true
+            case (_, .doesNotApply), (.forbid, .residual): break
+            }
+        }
+        return standing
     }
 
     // MARK: - Cures

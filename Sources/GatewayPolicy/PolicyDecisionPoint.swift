@@ -172,16 +172,23 @@ public struct PolicyDecisionPoint: Sendable {
     /// Whether `subject` may know of `tool`: unless it is certain, whatever the arguments, that calling it is refused.
     ///
     /// The call is evaluated without its arguments.
+    ///
+    /// - Parameter arguments: What they can be; without it more is shown than has to be.
     public func visibility(
         _ subject: Subject,
         of tool: ToolName,
         at server: ServerName,
-        facts: PolicyFacts
+        facts: PolicyFacts,
+        arguments: OpenArguments? = nil
     ) -> OutcomeLayer.Visibility {
         guard subject.status == .active else {
             return .hidden
         }
-        return outcomes.visibility(of: question(subject, server, tool), facts: facts)
+        return outcomes.visibility(
+            of: question(subject, server, tool),
+            facts: facts,
+            arguments: arguments
+        )
     }
 
     /// Whether `subject` may know of `tool`.
@@ -189,9 +196,10 @@ public struct PolicyDecisionPoint: Sendable {
         _ subject: Subject,
         of tool: ToolName,
         at server: ServerName,
-        facts: PolicyFacts
+        facts: PolicyFacts,
+        arguments: OpenArguments? = nil
     ) -> Bool {
-        visibility(subject, of: tool, at: server, facts: facts) != .hidden
+        visibility(subject, of: tool, at: server, facts: facts, arguments: arguments) != .hidden
     }
 
     private func question(

@@ -118,6 +118,8 @@ public struct PolicyRelease: Sendable {
     let set: PolicySet
     let compiled: CompiledPolicySet
     let rules: [PolicyID: Rule]
+    /// Whether some policy could tell that arguments are missing, and not fail.
+    let looksAtWholeContext: Bool
 
     /// What the gateway knows of one policy.
     struct Rule: Sendable {
@@ -194,6 +196,7 @@ public struct PolicyRelease: Sendable {
         self.documents = texts
         // Only a layer that owns something, and not everything, is held to it.
         let trees = texts.contains { $0.layer.owned != nil } ? PolicyTrees(set) : nil
+        looksAtWholeContext = set.looksAtWholeContext
         var places = DocumentPlaces(texts)
         let counters = Set(facts.counters.map(\.name))
         var rules: [PolicyID: Rule] = [:]

@@ -109,6 +109,8 @@ public struct PartialEntities: Sendable {
     }
 
     let entities: [EntityUID: PartialEntity]
+    /// Where everything else is looked up.
+    let snapshot: EntitySnapshot?
     let others: Others
     /// Entity types of which whatever is named has data.
     let complete: Set<Text>
@@ -125,8 +127,17 @@ public struct PartialEntities: Sendable {
         complete: Set<Text> = []
     ) {
         self.entities = Dictionary(entities.map { ($0.uid, $0) }) { $1 }
+        snapshot = nil
         self.others = others
         self.complete = complete
+    }
+
+    /// Everything that is in a snapshot, and nothing else.
+    public init(_ snapshot: EntitySnapshot) {
+        entities = [:]
+        self.snapshot = snapshot
+        others = .absent
+        complete = []
     }
 
     /// Everything there is, as in an ``EntitySnapshot``.
@@ -145,12 +156,18 @@ public struct PartialEntities: Sendable {
 
     /// The entity, if it is listed.
     func find(_ uid: EntityUID) -> Knowledge<PartialEntity> {
+        if let snapshot {
+            return snapshot.entity(uid).map { .known(PartialEntity($0)) } ?? .absent
+        }
         guard let entity = entities[uid] else { return others == .absent ? .absent : .unknown }
         return .known(entity)
     }
 
     /// Whether an entity is in another, or nothing if that is unknown.
     func isIn(_ uid: EntityUID, _ container: EntityUID) -> Bool? {
+        if let snapshot {
+            return uid == container || snapshot.entity(uid)?.parents.contains(container) ?? false
+        }
         var isCertain = true
         var seen: Set = [uid]
         var pending = [uid]

@@ -13,6 +13,30 @@ public struct EntityMention: Hashable, Sendable {
 }
 
 extension PolicySet {
+    /// Whether some policy uses the context otherwise than to read an attribute of it by name: as a value, or to ask
+    /// whether it has something.
+    ///
+    /// Where none does, a member that is left out makes every policy fail that wants it.
+    public var looksAtWholeContext: Bool {
+        func isContext(_ id: ExpressionID) -> Bool {
+            if case .variable(.context) = syntax[id] { true } else { false }
+        }
+        for source in sources {
+            var pending = source.syntax.conditions.map(\.body)
+            if pending.contains(where: isContext) { return true }
+            while let id = pending.popLast() {
+                if case .attribute(let holder, _) = syntax[id], isContext(holder) { continue }
+                var looks = false
+                syntax.forEachChild(of: id) { child in
+                    looks = looks || isContext(child)
+                    pending.append(child)
+                }
+                if looks { return true }
+            }
+        }
+        return false
+    }
+
     /// Every entity literal of the set, in the order of its policies, and within one in the order of the text.
     public var entityMentions: [EntityMention] {
         sources.flatMap { source in

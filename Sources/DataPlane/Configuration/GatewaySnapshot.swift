@@ -8,6 +8,7 @@ import IdentityProtocols
 import JSON
 import MCPProtocol
 import Networking
+import Synchronization
 
 /// One configuration of the namespace, compiled and immutable: everything a call is decided by.
 ///
@@ -53,6 +54,13 @@ final class GatewaySnapshot: Sendable {
     let shadow: PolicyDecisionPoint?
     /// Why there is none although the configuration names one.
     let shadowRefusal: String?
+    /// By server, what calls of its tools can say, and the definitions that it was made of.
+    private let prepared = Mutex<[ServerName: Prepared]>([:])
+
+    private struct Prepared {
+        let definitions: [SHA256.Digest]
+        let arguments: OpenArguments?
+    }
 
     /// Compiles a configuration for the namespace that the proxy's certificate names.
     init(
@@ -112,6 +120,33 @@ final class GatewaySnapshot: Sendable {
         } catch {
             (shadow, shadowRefusal) = (nil, "release \(configuration.shadow.number): \(error)")
         }
+    }
+}
+
+extension GatewaySnapshot {
+    /// What calls of a server's accepted tools can say, for what is decided before there is a call.
+    ///
+    /// Made once for each set of definitions, in milliseconds; nothing where the server has not been asked yet.
+    func openArguments(of server: ServerName, _ catalogue: ToolCatalogue?) -> OpenArguments? {
+        guard let catalogue, let pins = servers[server]?.pins else { return nil }
+        let tools = catalogue.tools.filter { pins[$0.name]?.definition == $0.digest }
+        let definitions = tools.map(\.digest)
+        if let known = prepared.withLock({ $0[server] }), known.definitions == definitions {
+            return known.arguments
+        }
+        let made = OpenArguments(
+            decisionPoint,
+            server: server,
+            tools: tools.map { tool in
+                SchemaGenerator.Tool(
+                    name: tool.name,
+                    effect: pins[tool.name]?.effect ?? .write,
+                    input: tool.input
+                )
+            }
+        )
+        prepared.withLock { $0[server] = Prepared(definitions: definitions, arguments: made) }
+        return made
     }
 }
 

@@ -289,6 +289,7 @@ struct Conversation {
             definitionPinned: true
         )
         policyFacts.client = caller.client
+        let arguments = view.snapshot.openArguments(of: server.name, catalogue)
         var visible: [JSONValue] = []
         // By position: what has to happen before the tool can be used.
         var cures: [Int: [Decision.Cure]] = [:]
@@ -309,7 +310,8 @@ struct Conversation {
                 caller.subject,
                 of: tool.name,
                 at: server.name,
-                facts: policyFacts
+                facts: policyFacts,
+                arguments: arguments
             ) {
             case .hidden:
                 continue
