@@ -143,15 +143,20 @@ public struct ReleaseChecks: Sendable {
             }
         }
         var cases: [CaseResult] = []
+        var coverage = Coverage(of: release)
+        var areRead = true
         for document in documents where document.kind == .cases {
             do throws(Finding) {
-                let results = try Self.run(document, on: release)
+                let results = try Self.run(document, on: release, &coverage)
                 findings += results.filter { !$0.passes }.map { Finding($0) }
                 cases += results
             } catch {
+                areRead = false
                 findings.append(error)
             }
         }
+        // What tests leave out is told where there are tests, and all of them could be read.
+        if areRead, !cases.isEmpty { findings += coverage.untestedForbids.map { Finding($0) } }
         self.release = release
         self.findings = Self.ordered(findings, documents)
         self.cases = cases
@@ -208,7 +213,8 @@ public struct ReleaseChecks: Sendable {
 
     private static func run(
         _ document: PolicyRelease.Document,
-        on release: PolicyRelease
+        on release: PolicyRelease,
+        _ coverage: inout Coverage
     ) throws(Finding) -> [CaseResult] {
         func refusal(_ pointer: String, _ reason: String) -> Finding {
             let place = JSONPlace(pointer, in: document.source)
@@ -238,8 +244,10 @@ public struct ReleaseChecks: Sendable {
         } catch {
             throw refusal("/entities", "\(error)")
         }
+        let tracer = Coverage.Tracer(layer)
         return cases.cases.enumerated().map { position, row in
             let decision = layer.decide(row.question, facts: row.facts)
+            coverage.note(row.question, facts: row.facts, decision: decision, by: tracer)
             return CaseResult(
                 document: document.name,
                 position: position,

@@ -431,6 +431,28 @@ import Testing
         #expect(torn.findings.map(Self.summary) == ["a.cases.json:2:1 error cases_invalid "])
     }
 
+    @Test func `a forbid that no case lets pass is told where there are cases`() throws {
+        let folder = StarterPolicyTests.folder
+        func text(_ file: String) throws -> String {
+            try String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)
+        }
+        let policies = try text("dual-authorization.cedar") + text("sre-kubernetes.cedar")
+        // The last case is the one with enough approvals.
+        let lines = try text("dual-authorization.cases.json").split(separator: "\n").map(
+            String.init
+        )
+        let fewer = (lines.dropLast(4) + [String(lines[lines.count - 4].dropLast()), " ]", "}"])
+            .joined(separator: "\n")
+        func findings(_ more: [PolicyRelease.Document]) throws -> [String] {
+            try Self.check(Text(policies), more: more).findings.map(Self.summary)
+        }
+        #expect(try findings([]) == [])
+        let document = PolicyRelease.Document(name: "a.cases.json", source: Text(fewer))
+        let found = try findings([document])
+        #expect(found.count == 1)
+        #expect(found.first?.hasSuffix("warning untested_forbid AC-3.2.cluster-admin") == true)
+    }
+
     @Test func `what is remembered changes nothing that is found`() throws {
         var memo = ReleaseChecks.Memo()
         for row in Self.rows + Self.rows.reversed() {
