@@ -111,7 +111,7 @@ public struct Authorizer: Sendable {
     // MARK: With the index
 
     private func decideByIndex(
-        _ evaluator: Evaluator,
+        _ evaluator: borrowing Evaluator,
         _ request: Request.Storage,
         _ stack: inout OperandStack,
         _ tally: inout Tally
@@ -154,12 +154,13 @@ public struct Authorizer: Sendable {
 
     /// The links whose entities are those of the request or what they are in, in the order of the set.
     private func candidateLinks(
-        _ evaluator: Evaluator,
+        _ evaluator: borrowing Evaluator,
         _ principal: EntityIndex?,
         _ resource: EntityIndex?
     ) -> [Int] {
         let links = binding.links
         var found: [Int] = []
+        found.reserveCapacity(16)
         withAnchors(evaluator.principal, principal, { links.hasPrincipal($0) }) { principals in
             guard !principals.isEmpty else { return }
             withAnchors(evaluator.resource, resource, { links.hasResource($0) }) { resources in
@@ -199,7 +200,7 @@ public struct Authorizer: Sendable {
     private func select(
         _ candidates: BitMask,
         _ scratch: BitMask,
-        _ evaluator: Evaluator,
+        _ evaluator: borrowing Evaluator,
         _ request: Request.Storage,
         _ principal: EntityIndex?,
         _ resource: EntityIndex?
@@ -225,7 +226,7 @@ public struct Authorizer: Sendable {
         _ cell: Cell,
         _ name: Int,
         _ own: EntityIndex?,
-        _ evaluator: Evaluator,
+        _ evaluator: borrowing Evaluator,
         _ mask: BitMask
     ) {
         mask.assign(dimension.any)
@@ -250,7 +251,7 @@ public struct Authorizer: Sendable {
     // MARK: Without the index
 
     private func decideOneByOne(
-        _ evaluator: Evaluator,
+        _ evaluator: borrowing Evaluator,
         _ request: Request.Storage,
         _ stack: inout OperandStack,
         _ tally: inout Tally
@@ -288,7 +289,7 @@ public struct Authorizer: Sendable {
         _ use: Program.SlotUse,
         _ cell: Cell,
         _ name: Int,
-        _ evaluator: Evaluator
+        _ evaluator: borrowing Evaluator
     ) -> Bool {
         guard use != .none else { return true }
         let syntax = binding.syntax

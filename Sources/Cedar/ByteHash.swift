@@ -36,3 +36,25 @@ enum ByteHash {
         return product.high ^ product.low
     }
 }
+
+extension UnsafeRawBufferPointer {
+    /// Whether two byte strings are equal; eight bytes at a time.
+    ///
+    /// Not constant in time: for names, never for secrets.
+    @inline(__always) func holdsSameBytes(as other: UnsafeRawBufferPointer) -> Bool {
+        guard count == other.count else { return false }
+        var at = 0
+        while at + 8 <= count {
+            guard
+                loadUnaligned(fromByteOffset: at, as: UInt64.self)
+                    == other.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+            else { return false }
+            at += 8
+        }
+        while at < count {
+            guard self[at] == other[at] else { return false }
+            at += 1
+        }
+        return true
+    }
+}

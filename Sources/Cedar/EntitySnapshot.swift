@@ -45,10 +45,11 @@ public struct EntitySnapshot: Sendable {
 
     /// Whether an entity has data here.
     public func contains(_ uid: EntityUID) -> Bool {
-        let heap = Heap(.request)
-        let cell = heap.add(entity: uid)
-        let index = storage.find(heap.entity(cell.index), in: Memory(only: heap))
-        return index >= 0 && storage.isDefined[index]
+        uid.type.string.utf8Span.span.withUnsafeBytes { type in
+            uid.id.string.utf8Span.span.withUnsafeBytes { id in
+                storage.isDefined(type: type, id: id)
+            }
+        }
     }
 
     /// What a snapshot shares.
@@ -111,6 +112,19 @@ public struct EntitySnapshot: Sendable {
         @inline(__always) func find(_ entity: Heap.EntityCells, in memory: Memory) -> Int {
             table.find(entity, in: memory, againstEntitiesOf: heap) { heap.entity(names[$0].index) }
                 ?? -1
+        }
+
+        /// Whether the entity with these bytes has data.
+        ///
+        /// Asked of every call, so nothing is laid out for it.
+        func isDefined(type: UnsafeRawBufferPointer, id: UnsafeRawBufferPointer) -> Bool {
+            let hash = ByteHash.combine(ByteHash.hash(type), ByteHash.hash(id))
+            let number = table.find(hash) { number in
+                let cells = heap.entity(names[number].index)
+                return cells.hash == hash && heap.string(cells.type).holdsSameBytes(as: type)
+                    && heap.string(cells.id).holdsSameBytes(as: id)
+            }
+            return number.map { isDefined[$0] } ?? false
         }
 
         /// The number of a name that this heap refers to, or -1.
@@ -255,6 +269,17 @@ struct EntityTable: Sendable {
         self.slots = slots
     }
 
+    /// The first number in the run of a hash that is the one looked for.
+    @inline(__always) func find(_ hash: UInt32, _ isWanted: (Int) -> Bool) -> Int? {
+        var slot = Int(hash) & (slots.count - 1)
+        while slots[slot] != 0 {
+            let number = Int(slots[slot]) - 1
+            if isWanted(number) { return number }
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        return nil
+    }
+
     /// The number of the entity with this name.
     ///
     /// `memory` holds `entity`; `owner`, if given, the numbered ones.
@@ -265,20 +290,15 @@ struct EntityTable: Sendable {
         againstEntitiesOf owner: Heap? = nil,
         _ candidate: (Int) -> Heap.EntityCells
     ) -> Int? {
-        var slot = Int(entity.hash) & (slots.count - 1)
-        while slots[slot] != 0 {
-            let number = Int(slots[slot]) - 1
+        find(entity.hash) { number in
             let other = candidate(number)
-            if other.hash == entity.hash {
-                let (type, id) = (owner?.string(other.type), owner?.string(other.id))
-                if memory.string(entity.type).elementsEqual(type ?? memory.string(other.type)),
-                    memory.string(entity.id).elementsEqual(id ?? memory.string(other.id))
-                {
-                    return number
-                }
+            guard other.hash == entity.hash else { return false }
+            guard let owner else {
+                return memory.string(entity.type).holdsSameBytes(as: memory.string(other.type))
+                    && memory.string(entity.id).holdsSameBytes(as: memory.string(other.id))
             }
-            slot = (slot + 1) & (slots.count - 1)
+            return memory.string(entity.type).holdsSameBytes(as: owner.string(other.type))
+                && memory.string(entity.id).holdsSameBytes(as: owner.string(other.id))
         }
-        return nil
     }
 }

@@ -21,7 +21,7 @@ enum EvaluationFailure: Error {
 ///
 /// Values are 16-byte cells on a stack of known depth; nothing is allocated unless a condition
 /// builds a set or a record out of something that is not constant.
-struct Evaluator {
+struct Evaluator: ~Copyable {
     enum Outcome {
         case applies
         case doesNotApply

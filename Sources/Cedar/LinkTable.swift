@@ -129,8 +129,7 @@ struct LinkTable: Sendable {
         count += 1
         let hash = ByteHash.combine(principal, resource)
         if sibling == Self.none {
-            let rows = rows
-            pairs.insert(Int(number), hash) { Self.hash(rows[$0]) }
+            pairs.insert(Int(number), hash)
         } else {
             pairs.replace(Int(sibling), with: Int(number), hash)
         }
@@ -160,8 +159,7 @@ struct LinkTable: Sendable {
             return
         }
         if row.nextOfPair == Self.none {
-            let rows = rows
-            pairs.remove(number, hash) { Self.hash(rows[$0]) }
+            pairs.remove(number, hash)
         } else {
             pairs.replace(number, with: Int(row.nextOfPair), hash)
         }

@@ -61,7 +61,7 @@ struct Memory {
     @inline(__always) func equalStrings(_ a: Cell, _ b: Cell) -> Bool {
         guard a.hash == b.hash, a.count == b.count else { return false }
         if a.region == b.region, a.start == b.start { return true }
-        return string(a).elementsEqual(string(b))
+        return string(a).holdsSameBytes(as: string(b))
     }
 
     func equal(_ a: Cell, _ b: Cell) -> Bool {
@@ -180,9 +180,8 @@ struct Memory {
     /// Orders members by key and adds the record to a heap of this memory.
     ///
     /// Keys must be distinct.
-    func add(record members: [(key: Cell, value: Cell)], to heap: Heap) -> Cell {
+    func add(record members: consuming [(key: Cell, value: Cell)], to heap: Heap) -> Cell {
         // Most records are small or in order already; then nothing is moved or made.
-        var members = members
         guard members.count <= 16 else {
             return heap.add(canonicalRecord: members.sorted { compareStrings($0.key, $1.key) < 0 })
         }

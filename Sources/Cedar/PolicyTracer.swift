@@ -175,7 +175,14 @@ public struct PolicyExplainer: Sendable {
     /// What every policy does with a request, in the order of the set; templates are left out.
     public func explain(_ request: Request) -> [PolicyTrace] {
         let whole = Evaluator(program, entities, bound: names, request.storage)
-        let parts = Evaluator(leaves, entities, bound: leafNames, request.storage)
+        var walk = ConditionWalk(
+            syntax: set.syntax,
+            leaves: leaves,
+            rows: leafRows,
+            parts: .init(Evaluator(leaves, entities, bound: leafNames, request.storage)),
+            entities: entities,
+            request: request.storage
+        )
         var traces: [PolicyTrace] = []
         OperandStack.with(capacity: max(program.stackDepth, leaves.stackDepth)) { stack in
             let policies = set.sources.lazy.filter { !$0.syntax.isTemplate }
@@ -183,14 +190,6 @@ public struct PolicyExplainer: Sendable {
                 let isMatch = whole.matches(row)
                 var conditions: [ConditionTrace] = []
                 if isMatch {
-                    var walk = ConditionWalk(
-                        syntax: set.syntax,
-                        leaves: leaves,
-                        rows: leafRows,
-                        evaluator: parts,
-                        entities: entities,
-                        request: request.storage
-                    )
                     conditions = walk.conditions(source.syntax, &stack)
                 }
                 traces.append(
@@ -257,9 +256,18 @@ private struct ConditionWalk {
     let syntax: Syntax
     let leaves: Program
     let rows: [ExpressionID: Int]
-    let evaluator: Evaluator
+    let parts: Parts
     let entities: EntitySnapshot.Storage
     let request: Request.Storage
+
+    /// The evaluator of the leaves; it cannot be copied, this can.
+    final class Parts {
+        let evaluator: Evaluator
+
+        init(_ evaluator: consuming Evaluator) {
+            self.evaluator = evaluator
+        }
+    }
 
     mutating func conditions(
         _ policy: PolicySyntax,
@@ -320,7 +328,7 @@ private struct ConditionWalk {
                 return node(.expression, id, .notReached, [])
             }
             let result: ConditionTrace.Result =
-                switch evaluator.run(leaves.rows[row], &stack) {
+                switch parts.evaluator.run(leaves.rows[row], &stack) {
                 case .applies: .isTrue
                 case .doesNotApply: .isFalse
                 case .failed(let failure, _): .failed(failure.kind)
@@ -376,7 +384,7 @@ private struct ConditionWalk {
         case .attribute(let base, let name):
             guard let base = value(of: base) else { return nil }
             guard let cell = base.cell else { return (nil, ()) }
-            let memory = evaluator.memory
+            let memory = parts.evaluator.memory
             let key = memory.scratch.add(string: syntax.symbols[name])
             switch cell.kind {
             case .record: return (memory.member(cell, key), ())
@@ -390,7 +398,7 @@ private struct ConditionWalk {
     }
 
     private func value(_ cell: Cell) -> Value {
-        let memory = evaluator.memory
+        let memory = parts.evaluator.memory
         func string(_ cell: Cell) -> Text {
             Text(String(decoding: memory.string(cell), as: UTF8.self))
         }

@@ -10,6 +10,7 @@ public struct RecordLayout: ~Copyable {
 
     init(_ heap: Heap) {
         self.heap = heap
+        members.reserveCapacity(8)
     }
 
     /// Adds a member.
@@ -49,7 +50,10 @@ public struct RecordLayout: ~Copyable {
         Self.record(members, in: heap)
     }
 
-    fileprivate static func record(_ members: [(key: Cell, value: Cell)], in heap: Heap) -> Cell {
+    fileprivate static func record(
+        _ members: consuming [(key: Cell, value: Cell)],
+        in heap: Heap
+    ) -> Cell {
         Memory(only: heap).add(record: members, to: heap)
     }
 }

@@ -95,7 +95,7 @@ struct SymbolTable: Sendable {
         let range = range(index)
         guard range.count == string.count else { return false }
         return bytes.withUnsafeBytes { bytes in
-            UnsafeRawBufferPointer(rebasing: bytes[range]).elementsEqual(string)
+            UnsafeRawBufferPointer(rebasing: bytes[range]).holdsSameBytes(as: string)
         }
     }
 

@@ -55,12 +55,7 @@ struct Syntax: Sendable {
     }
 
     private mutating func file(_ index: Int) {
-        let (entities, symbols) = (entities, symbols)
-        func hash(_ number: Int) -> UInt32 {
-            let name = entities[number]
-            return ByteHash.combine(symbols.hash(name.type), symbols.hash(name.id))
-        }
-        entityIndices.insert(index, hash(index), hashOf: hash)
+        entityIndices.insert(index, hash(of: entities[index]))
     }
 
     subscript(_ id: ExpressionID) -> Expression { expressions[Int(id.index)] }
