@@ -86,3 +86,18 @@ extension [UInt8] {
         bytes.extracting(range).withUnsafeBufferPointer { append(contentsOf: $0) }
     }
 }
+
+extension OutputSpan<UInt8> {
+    /// Appends a part of a span, for which there must be room.
+    @inline(__always)
+    mutating func append(_ bytes: Span<UInt8>, _ range: Range<Int>) {
+        let part = bytes.extracting(range)
+        precondition(part.count <= freeCapacity, "there is room for what was counted")
+        part.withUnsafeBufferPointer { source in
+            withUnsafeMutableBufferPointer { buffer, count in
+                let end = buffer[count...].initialize(fromContentsOf: source)
+                count = end
+            }
+        }
+    }
+}

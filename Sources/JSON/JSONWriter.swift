@@ -71,11 +71,19 @@ public struct JSONWriter: Sendable {
 
     // MARK: Names
 
-    /// Writes the name of the next member.
+    /// Writes the name of the next member; it must need no escapes.
     public mutating func key(_ name: StaticString) {
-        separate()
-        name.withUTF8Buffer { appendQuoted($0.span) }
-        endKey()
+        name.withUTF8Buffer { name in
+            assert(endOfUnescaped(name.span, from: 0) == name.count, "a name that needs escapes")
+            bytes.append(addingCapacity: name.count + 4) { out in
+                if needsComma, depth > 0 { out.append(UInt8(ascii: ",")) }
+                out.append(UInt8(ascii: "\""))
+                out.append(name.span, 0..<name.count)
+                out.append(UInt8(ascii: "\""))
+                out.append(UInt8(ascii: ":"))
+            }
+        }
+        needsComma = false
     }
 
     /// Writes the name of the next member.
@@ -188,11 +196,18 @@ public struct JSONWriter: Sendable {
     }
 
     private mutating func appendDigits(_ value: UInt64) {
-        var divisor: UInt64 = 1
-        while value / divisor >= 10 { divisor *= 10 }
-        while divisor > 0 {
-            bytes.append(UInt8(ascii: "0") + UInt8(value / divisor % 10))
-            divisor /= 10
+        // From the last digit on, dividing by a constant: a multiplication for each instead of two divisions.
+        var digits: InlineArray<20, UInt8> = InlineArray(repeating: 0)
+        var rest = value
+        var first = 20
+        repeat {
+            let (quotient, digit) = rest.quotientAndRemainder(dividingBy: 10)
+            first -= 1
+            digits[first] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: digit)
+            rest = quotient
+        } while rest > 0
+        bytes.append(addingCapacity: 20 - first) { out in
+            for at in first..<20 { out.append(digits[at]) }
         }
     }
 
@@ -246,17 +261,20 @@ public struct JSONWriter: Sendable {
 
     /// Writes a string with its quotes.
     mutating func appendQuoted(_ utf8: Span<UInt8>) {
-        bytes.append(UInt8(ascii: "\""))
-        var at = 0
-        while at < utf8.count {
-            let end = endOfUnescaped(utf8, from: at)
-            bytes.append(utf8, at..<end)
-            at = end
-            if at < utf8.count {
-                appendEscape(utf8[at])
-                at += 1
-            }
+        var end = endOfUnescaped(utf8, from: 0)
+        // Most strings need no escapes and are written in one go.
+        bytes.append(addingCapacity: end + 2) { out in
+            out.append(UInt8(ascii: "\""))
+            out.append(utf8, 0..<end)
+            if end == utf8.count { out.append(UInt8(ascii: "\"")) }
         }
+        guard end < utf8.count else { return }
+        repeat {
+            appendEscape(utf8[end])
+            let start = end + 1
+            end = endOfUnescaped(utf8, from: start)
+            bytes.append(utf8, start..<end)
+        } while end < utf8.count
         bytes.append(UInt8(ascii: "\""))
     }
 
