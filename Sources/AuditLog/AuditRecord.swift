@@ -129,8 +129,8 @@ public struct CallFacts: Sendable {
     public var trace: Text?
     /// Which configuration was in force, and how old its lease was.
     public var snapshot: SnapshotFacts?
-    /// What the decision rested on; goes on record with one.
-    public var decided = DecisionFacts()
+    /// What the decision rested on, if that differs from a plain call; goes on record with one.
+    public var decided: DecisionFacts?
     /// What the release in shadow would have answered; goes on record beside a decision.
     public var shadow: Decision?
 
@@ -204,11 +204,7 @@ extension AuditRecord {
         var parts: [RecordPart] = []
         switch self {
         case .intent(let facts, let decision, let itsParts):
-            writer.member("kind", Kind.intent.rawValue)
-            writer.members(of: facts)
-            writer.members(of: decision, facts)
-            writer.members(of: itsParts)
-            parts = itsParts
+            return Self.draft(ofIntent: facts, decision, parts: itsParts)
         case .outcome(let intent, let outcome):
             writer.member("kind", Kind.outcome.rawValue)
             writer.member("intent", intent.n)
@@ -252,10 +248,31 @@ extension AuditRecord {
             writer.endObject()
         }
         writer.endObject()
-        // The position is an object left open; this continues it: a comma where its own brace was.
-        var tail = writer.finish()
-        tail[0] = 0x2C
-        return RecordDraft(tail: tail, parts: parts)
+        return RecordDraft(continuing: writer.finish(), parts: parts)
+    }
+
+    /// An intent that is written without becoming a record first: there is one for every call, and its facts are many.
+    public static func draft(
+        ofIntent facts: CallFacts,
+        _ decision: Decision,
+        parts: [RecordPart]
+    ) -> RecordDraft {
+        var writer = JSONWriter(capacity: 1024)
+        writer.beginObject()
+        writer.member("kind", Kind.intent.rawValue)
+        writer.members(of: facts)
+        writer.members(of: decision, facts)
+        writer.members(of: parts)
+        writer.endObject()
+        return RecordDraft(continuing: writer.finish(), parts: parts)
+    }
+}
+
+extension RecordDraft {
+    /// The position is an object left open; this continues it: a comma where its own brace was.
+    fileprivate init(continuing object: consuming [UInt8], parts: [RecordPart]) {
+        object[0] = 0x2C
+        self.init(tail: object, parts: parts)
     }
 }
 
@@ -313,7 +330,7 @@ extension JSONWriter {
     /// A decision, with what it rested on and what the release in shadow would have said.
     fileprivate mutating func members(of decision: Decision, _ facts: CallFacts) {
         members(of: decision)
-        member(of: facts.decided)
+        if let decided = facts.decided { member(of: decided) }
         if let shadow = facts.shadow {
             member(ofShadow: shadow)
         }

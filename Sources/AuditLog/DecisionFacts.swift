@@ -27,17 +27,18 @@ public struct DecisionFacts: Hashable, Sendable {
     /// The facts of a plain call.
     public init() {}
 
-    /// Whether a record says nothing of them.
-    var isPlain: Bool {
+    /// The facts, or nothing where a record says nothing of them.
+    public var unlessPlain: DecisionFacts? { isPlain ? nil : self }
+
+    private var isPlain: Bool {
         rates.isEmpty && history.isEmpty && approvals.isEmpty && found.isEmpty && !stepUp
             && sessionAgeMilliseconds == 0 && inputFaithful && definitionPinned
     }
 }
 
 extension JSONWriter {
-    /// `facts`, when there is anything to say; names in the order of their bytes.
+    /// `facts`; names in the order of their bytes.
     mutating func member(of facts: DecisionFacts) {
-        guard !facts.isPlain else { return }
         key("facts")
         beginObject()
         member("rates", facts.rates)

@@ -162,6 +162,17 @@ struct LinkMetrics: Sendable {
     let refused = Self.intent(.recordRefused)
     let unavailable = Self.intent(.recordUnavailable)
 
+    /// Counts what became of an intent, and how long that took.
+    func record(_ verdict: IntentVerdict, nanoseconds: Int64) {
+        let timer =
+            switch verdict {
+            case .durable: durable
+            case .refused: refused
+            case .overdue, .unavailable: unavailable
+            }
+        timer.recordNanoseconds(nanoseconds)
+    }
+
     private static func intent(_ code: Rejection.Code?) -> Timer {
         Timer(
             label: "ostiary.intent.duration",

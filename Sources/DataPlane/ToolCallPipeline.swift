@@ -20,7 +20,7 @@ struct ToolCallPipeline {
     let executor: LoopExecutor
 
     /// A call that was authenticated and parsed.
-    struct Call {
+    struct Call: ~Copyable {
         let caller: Caller
         let client: ClientAddress
         let server: UpstreamServer
@@ -158,7 +158,7 @@ struct ToolCallPipeline {
             }
         }
         if let intent {
-            await close(intent, with: release)
+            close(intent, with: release)
         }
         release.timers = call.timers
         return release
@@ -169,7 +169,8 @@ struct ToolCallPipeline {
         intent: inout OpenIntent?,
         counted: inout Counted?
     ) async throws(Rejection) -> Release {
-        let (tool, effect) = try await resolve(&call)
+        if call.server.catalogue == nil { try await readCatalogue(of: call.server) }
+        let (tool, effect) = try resolve(&call)
         // Counted before it is decided, so that of two calls at once the second sees the first.
         let now = SystemClock.monotonic()
         let event = call.event(effect)
@@ -190,12 +191,17 @@ struct ToolCallPipeline {
         let decision = try decide(&call, tool, known, shadow: shadowKnown)
         try agree(call, tool)
         let permit = try enforce(decision)
+        let draft = intentDraft(
+            permit,
+            call.facts,
+            arguments: call.arguments?.canonicalBytes() ?? Array("{}".utf8),
+            salt: CallRandomness.reserve.bytes(RecordFormat.saltByteCount)
+        )
         let recorded = try await recordIntent(
             permit,
-            facts: call.facts,
-            arguments: call.arguments?.canonicalBytes() ?? Array("{}".utf8),
-            salt: CallRandomness.reserve.bytes(RecordFormat.saltByteCount),
+            as: draft,
             through: link,
+            from: executor,
             now: SystemClock.now
         )
         // Point of no return: from here on the intent has exactly one outcome, and `handle` writes it.
@@ -211,31 +217,26 @@ struct ToolCallPipeline {
 
     // MARK: - Stages
 
+    private func readCatalogue(of server: UpstreamServer) async throws(Rejection) {
+        do throws(UpstreamFault) {
+            _ = try await server.refreshCatalogue(on: executor, now: SystemClock.monotonic())
+        } catch {
+            throw error.rejection
+        }
+    }
+
     /// The pinned tool.
     ///
     /// What is not there, not accepted, or hidden from the caller looks the same.
     private func resolve(
         _ call: inout Call
-    ) async throws(Rejection) -> (ToolCatalogue.Tool, ToolEffect) {
+    ) throws(Rejection) -> (ToolCatalogue.Tool, ToolEffect) {
         guard let pin = view.snapshot.servers[call.server.name]?.pins[call.tool] else {
             throw Rejection(.toolUnknown, "no such tool is accepted")
         }
         call.facts.definition = pin.definition
         call.timers = pin.timers
-        let catalogue: ToolCatalogue
-        if let known = call.server.catalogue {
-            catalogue = known
-        } else {
-            do {
-                catalogue = try await call.server.refreshCatalogue(
-                    on: executor,
-                    now: SystemClock.monotonic()
-                )
-            } catch {
-                throw error.rejection
-            }
-        }
-        guard let tool = catalogue[call.tool] else {
+        guard let tool = call.server.catalogue?[call.tool] else {
             throw Rejection(.toolUnknown, "the server has no such tool")
         }
         return (tool, pin.effect)
@@ -267,7 +268,7 @@ struct ToolCallPipeline {
         facts.client = call.caller.client
         facts.rates = known.rates
         facts.history = known.history
-        call.facts.decided = DecisionFacts(facts, isInputFaithful: reading.isFaithful)
+        call.facts.decided = DecisionFacts(facts, isInputFaithful: reading.isFaithful).unlessPlain
         let decision = point.decide(
             call.caller.subject,
             call.server.name,
@@ -308,7 +309,7 @@ struct ToolCallPipeline {
     /// The headers that mirror arguments say what the arguments say (row 13 of the ladder).
     ///
     /// Only here, since whoever may not know a tool must not learn its schema from a mismatch.
-    private func agree(_ call: Call, _ tool: ToolCatalogue.Tool) throws(Rejection) {
+    private func agree(_ call: borrowing Call, _ tool: ToolCatalogue.Tool) throws(Rejection) {
         guard let mirror = call.mirror else {
             return
         }
@@ -329,7 +330,7 @@ struct ToolCallPipeline {
     ///
     /// The intent is spent; what comes back, or does not, is its outcome.
     private func forward(
-        _ call: Call,
+        _ call: borrowing Call,
         _ tool: ToolCatalogue.Tool,
         spending intent: consuming RecordedIntent
     ) async throws(Rejection) -> Ending {
@@ -393,7 +394,7 @@ struct ToolCallPipeline {
     }
 
     private func exchange(
-        _ call: Call,
+        _ call: borrowing Call,
         _ tool: ToolCatalogue.Tool,
         _ conversation: UpstreamServer.Conversation
     ) async throws(UpstreamFault) -> UpstreamServer.Answer {
@@ -412,7 +413,7 @@ struct ToolCallPipeline {
     }
 
     private func exchange(
-        _ call: Call,
+        _ call: borrowing Call,
         _ tool: ToolCatalogue.Tool,
         _ conversation: UpstreamServer.Conversation,
         as id: RequestID
@@ -441,7 +442,7 @@ struct ToolCallPipeline {
     }
 
     /// What the client is shown. (Inspection of answers takes its place here.)
-    private func release(_ ending: Ending, for call: Call) -> Release {
+    private func release(_ ending: Ending, for call: borrowing Call) -> Release {
         switch ending {
         case .result(let result):
             let failed = result["isError"]?.boolean == true
@@ -486,15 +487,12 @@ struct ToolCallPipeline {
     /// The longest arguments kept of a call that was stopped, in bytes of canonical JSON.
     private static let refusedArgumentsBytesMax = 65_536
 
-    private func close(
-        _ intent: OpenIntent,
-        with release: Release
-    ) async {
+    private func close(_ intent: OpenIntent, with release: Release) {
         var outcome = CallOutcome(time: SystemClock.now(), end: release.end, code: release.code)
         outcome.upstreamMicroseconds = SystemClock.monotonic().microseconds(since: intent.since)
         outcome.result = SHA256.digest(of: release.body)
         outcome.resultBytes = release.body.count
-        await link.recordOutcome(outcome, of: intent.number)
+        link.recordOutcome(outcome, of: intent.number, from: executor)
     }
 }
 

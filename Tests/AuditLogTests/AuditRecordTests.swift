@@ -67,14 +67,16 @@ import Testing
 
     @Test func `facts and shadow stand behind the decision, and only what is not plain`() throws {
         var facts = Self.facts
-        facts.decided.rates = ["b_1h": 3, "a_1h": 0]
-        facts.decided.history = ["runbook_read_1h": true]
-        facts.decided.approvals = ["sre": 2]
-        facts.decided.found = ["personal.email", "personal"]
-        facts.decided.stepUp = true
-        facts.decided.sessionAgeMilliseconds = 1500
-        facts.decided.inputFaithful = false
-        facts.decided.definitionPinned = false
+        var decided = DecisionFacts()
+        decided.rates = ["b_1h": 3, "a_1h": 0]
+        decided.history = ["runbook_read_1h": true]
+        decided.approvals = ["sre": 2]
+        decided.found = ["personal.email", "personal"]
+        decided.stepUp = true
+        decided.sessionAgeMilliseconds = 1500
+        decided.inputFaithful = false
+        decided.definitionPinned = false
+        facts.decided = decided
         facts.shadow = Decision(answer: .deny, ground: .noGrant, determining: [], release: 6)
         let bytes = AuditRecord.refusal(facts, Rejection(.denied, "no", decision: Self.decision))
             .draft().sequenced(at: Self.position)

@@ -153,7 +153,7 @@ struct Conversation {
         _ request: InboundRequest,
         _ revision: ProtocolRevision,
         _ session: SealedSession?,
-        _ facts: CallFacts,
+        _ facts: consuming CallFacts,
         on connection: isolated HTTPServerConnection
     ) async {
         let answer = ResponseBuilder(

@@ -120,7 +120,27 @@ final class MCPEndpoint: Sendable {
         facts.server = server
         let caller: Caller
         do throws(Rejection) {
-            (caller, view) = try await authenticate(head, server, view, now: now)
+            let token = try token(of: head)
+            do throws(Rejection) {
+                caller = try authenticator.authenticate(
+                    token,
+                    at: server,
+                    audience: ResourceMetadata.resource(server, settings),
+                    in: view.snapshot,
+                    now: now
+                )
+            } catch {
+                (caller, view) = try await authenticator.waitForKey(
+                    of: token,
+                    refusedAs: error,
+                    at: server,
+                    audience: ResourceMetadata.resource(server, settings),
+                    in: view,
+                    of: state,
+                    asking: link,
+                    now: now
+                )
+            }
         } catch {
             // A stranger is told the same whether the server exists or not.
             await refuse(error, facts, exchange, resource: server)
@@ -182,12 +202,7 @@ final class MCPEndpoint: Sendable {
         return client
     }
 
-    private func authenticate(
-        _ head: HTTPRequestHead,
-        _ server: ServerName,
-        _ view: GatewayState.View,
-        now: Timestamp
-    ) async throws(Rejection) -> (Caller, GatewayState.View) {
+    private func token(of head: HTTPRequestHead) throws(Rejection) -> [UInt8] {
         let line: HTTPFieldValue?
         do throws(HTTPFault) {
             line = try head.fields.single("authorization")
@@ -200,15 +215,7 @@ final class MCPEndpoint: Sendable {
         guard let token = BearerToken.read(line) else {
             throw Rejection(.tokenInvalid, "the Authorization field is malformed")
         }
-        return try await authenticator.authenticate(
-            token,
-            at: server,
-            audience: ResourceMetadata.resource(server, settings),
-            in: view,
-            of: state,
-            asking: link,
-            now: now
-        )
+        return token
     }
 
     /// Records a refusal and answers it with its HTTP status.

@@ -58,7 +58,7 @@ actor LinkClient: Service {
     private let settings: Settings
     private let applier: SnapshotApplier
     private let logger: Logger
-    private let metrics = LinkMetrics()
+    private nonisolated let metrics = LinkMetrics()
     /// Ends what is at servers when the lease ends.
     private let abandonCalls: @Sendable () async -> Void
     private var identity: ProxyIdentity
@@ -109,27 +109,60 @@ actor LinkClient: Service {
     // MARK: - Records
 
     /// Records an intent and waits until it is durable, refused or overdue.
-    func recordIntent(_ draft: RecordDraft) async -> IntentVerdict {
-        let number = RecordedNumber(epoch: session.epoch, n: session.nextNumber)
-        let record = record(draft, numbered: number)
-        let now = SystemClock.monotonic()
+    ///
+    /// - Parameter executor: Of the caller. On the link's own loop nothing is switched but the wait itself.
+    nonisolated func recordIntent(
+        _ draft: RecordDraft,
+        from executor: LoopExecutor
+    ) async -> IntentVerdict {
+        let began = SystemClock.monotonic()
         let verdict: IntentVerdict
-        switch session.append(record, gate: true, now: now) {
+        if executor === self.executor {
+            switch offerHere(draft, now: began) {
+            case .refused(let reason):
+                verdict = .unavailable(reason: reason)
+            case .admitted(let n):
+                verdict = await withUnsafeContinuation { continuation in
+                    assumeIsolated { $0.waiting[n] = continuation }
+                }
+            }
+        } else {
+            verdict = await offerAndWait(draft, now: began)
+        }
+        metrics.record(
+            verdict,
+            nanoseconds: SystemClock.monotonic().nanoseconds - began.nanoseconds
+        )
+        return verdict
+    }
+
+    /// On the link's own loop.
+    private nonisolated func offerHere(_ draft: RecordDraft, now: MonotonicInstant) -> OnOffer {
+        assumeIsolated { $0.offer(draft, now: now) }
+    }
+
+    private enum OnOffer {
+        case refused(reason: String)
+        case admitted(UInt64)
+    }
+
+    private func offer(_ draft: RecordDraft, now: MonotonicInstant) -> OnOffer {
+        let number = RecordedNumber(epoch: session.epoch, n: session.nextNumber)
+        switch session.append(record(draft, numbered: number), gate: true, now: now) {
         case .refused(let reason):
             if reason == .full { Limit.owedBytes.reached() }
-            verdict = .unavailable(reason: reason.rawValue)
+            return .refused(reason: reason.rawValue)
         case .admitted(let n, let batch):
             sendOrFlushLater(batch)
-            verdict = await withUnsafeContinuation { waiting[n] = $0 }
+            return .admitted(n)
         }
-        let timer =
-            switch verdict {
-            case .durable: metrics.durable
-            case .refused: metrics.refused
-            case .overdue, .unavailable: metrics.unavailable
-            }
-        timer.recordNanoseconds(SystemClock.monotonic().nanoseconds - now.nanoseconds)
-        return verdict
+    }
+
+    private func offerAndWait(_ draft: RecordDraft, now: MonotonicInstant) async -> IntentVerdict {
+        switch offer(draft, now: now) {
+        case .refused(let reason): .unavailable(reason: reason)
+        case .admitted(let n): await withUnsafeContinuation { waiting[n] = $0 }
+        }
     }
 
     /// Records something that no call waits for.
@@ -156,8 +189,23 @@ actor LinkClient: Service {
 
     /// Records how the call of an intent ended.
     ///
+    /// It is on its way when this returns; from another loop than the link's it goes there first.
+    nonisolated func recordOutcome(
+        _ outcome: CallOutcome,
+        of intent: RecordedNumber,
+        from executor: LoopExecutor
+    ) {
+        if executor === self.executor {
+            assumeIsolated { $0.recordOutcome(outcome, of: intent) }
+        } else {
+            self.executor.loop.execute {
+                self.assumeIsolated { $0.recordOutcome(outcome, of: intent) }
+            }
+        }
+    }
+
     /// An intent of an epoch that is over is named by its owner.
-    func recordOutcome(_ outcome: CallOutcome, of intent: RecordedNumber) {
+    private func recordOutcome(_ outcome: CallOutcome, of intent: RecordedNumber) {
         let owner =
             intent.epoch == session.epoch
             ? nil

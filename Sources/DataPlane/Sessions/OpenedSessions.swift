@@ -13,20 +13,26 @@ final class OpenedSessions: Sendable {
     /// When it is full all go: opening again is harmless.
     static let entriesMax = 20_000
 
-    /// A session, and how records name it.
-    struct Opened {
+    /// A session, and how records name it; shared by the calls of the session.
+    final class Opened: Sendable {
         let session: SealedSession
         /// SHA-256 of the id, in hexadecimal.
         let name: Text
+        /// What it was opened with.
+        fileprivate let binding: SessionSeal.Binding
+        fileprivate let seal: SessionSeal
+
+        fileprivate init(
+            _ session: SealedSession,
+            name: Text,
+            binding: SessionSeal.Binding,
+            seal: SessionSeal
+        ) {
+            (self.session, self.name, self.binding, self.seal) = (session, name, binding, seal)
+        }
     }
 
-    private struct Entry {
-        let opened: Opened
-        let binding: SessionSeal.Binding
-        let seal: SessionSeal
-    }
-
-    private let entries = Mutex<[SHA256.Digest: Entry]>([:])
+    private let entries = Mutex<[SHA256.Digest: Opened]>([:])
 
     /// Opens an id; `nil` for anything that `seal` does not open for exactly this binding.
     func open(_ id: Text, with seal: SessionSeal, for binding: SessionSeal.Binding) -> Opened? {
@@ -34,17 +40,22 @@ final class OpenedSessions: Sendable {
         if let known = entries.withLock({ $0[digest] }), known.seal === seal,
             known.binding == binding
         {
-            return known.opened
+            return known
         }
         guard let session = seal.open(id, for: binding) else {
             return nil
         }
-        let opened = Opened(session: session, name: Text(digest.description))
+        let opened = Opened(
+            session,
+            name: Text(digest.description),
+            binding: binding,
+            seal: seal
+        )
         entries.withLock { entries in
             if entries.count >= Self.entriesMax {
                 entries = [:]
             }
-            entries[digest] = Entry(opened: opened, binding: binding, seal: seal)
+            entries[digest] = opened
         }
         return opened
     }

@@ -47,12 +47,13 @@ final class Authenticator: Sendable {
     private let validator = JWTValidator(for: .accessToken)
     private let entries = Mutex<[SHA256.Digest: Entry]>([:])
 
-    /// The caller that `token` names at `server`, whose resource name is `audience`, and the view it was verified in.
+    /// The caller of a token that was refused in `view`, if that was for want of its key, and the view it was verified in.
     ///
     /// An issuer may have begun to sign with a key that came after the configuration: then control is asked, and the
     /// token waits a moment for a configuration that has the key (``KeyInquiryRules``).
-    func authenticate(
-        _ token: [UInt8],
+    func waitForKey(
+        of token: [UInt8],
+        refusedAs unknown: Rejection,
         at server: ServerName,
         audience: @autoclosure () -> Text,
         in view: GatewayState.View,
@@ -61,19 +62,6 @@ final class Authenticator: Sendable {
         now: Timestamp
     ) async throws(Rejection) -> (Caller, GatewayState.View) {
         var view = view
-        let unknown: Rejection
-        do throws(Rejection) {
-            let caller = try authenticate(
-                token,
-                at: server,
-                audience: audience(),
-                in: view.snapshot,
-                now: now
-            )
-            return (caller, view)
-        } catch {
-            unknown = error
-        }
         guard unknown.detail == Text(JWTRefusal.Reason.keyUnknown.rawValue),
             let key = JWTValidator.claimedKey(in: token)
         else { throw unknown }

@@ -1,6 +1,7 @@
 import AuditLog
 import GatewayModel
 import JSON
+import Networking
 
 /// The right to record an intent: policy allows exactly this call, once.
 ///
@@ -16,7 +17,7 @@ struct Permit: ~Copyable {
 
 /// The right to send a call to a server: its intent is durable.
 ///
-/// Only ``recordIntent(_:facts:arguments:salt:through:)`` makes one, it consumes a permit, and it cannot be copied.
+/// Only ``recordIntent(_:as:through:from:now:)`` makes one, it consumes a permit, and it cannot be copied.
 struct RecordedIntent: ~Copyable {
     /// Where the intent stands; its outcome names this.
     let number: RecordedNumber
@@ -61,31 +62,42 @@ func enforce(_ decision: Decision) throws(Rejection) -> Permit {
     }
 }
 
+/// The intent of a call as it goes on record.
+func intentDraft(
+    _ permit: borrowing Permit,
+    _ facts: CallFacts,
+    arguments: [UInt8],
+    salt: [UInt8]
+) -> RecordDraft {
+    let part = RecordPart(name: .arguments, salt: salt, content: arguments)
+    return AuditRecord.draft(ofIntent: facts, permit.decision, parts: [part])
+}
+
 /// Makes the intent durable, or ends the call.
 ///
 /// After this function has returned a ``RecordedIntent``, the intent is in PostgreSQL and will have exactly one outcome,
 /// whatever happens here: from the pipeline, or `unknown` from control. When it throws after a number was given out, it
 /// has closed that number itself: nothing was forwarded.
+///
+/// - Parameter draft: What ``intentDraft(_:_:arguments:salt:)`` made of the call.
 func recordIntent(
     _ permit: consuming Permit,
-    facts: CallFacts,
-    arguments: [UInt8],
-    salt: [UInt8],
+    as draft: RecordDraft,
     through link: LinkClient,
+    from executor: LoopExecutor,
     now: () -> Timestamp
 ) async throws(Rejection) -> RecordedIntent {
-    let part = RecordPart(name: .arguments, salt: salt, content: arguments)
-    let draft = AuditRecord.intent(facts, permit.decision, parts: [part]).draft()
-    switch await link.recordIntent(draft) {
+    switch await link.recordIntent(draft, from: executor) {
     case .durable(let number):
         return RecordedIntent(number)
     case .refused(let code, _):
         throw Rejection(.recordRefused, Text("control refused the intent: \(code)"))
     case .overdue(let number):
         // It may become durable yet; then this is its outcome.
-        await link.recordOutcome(
+        link.recordOutcome(
             CallOutcome(time: now(), end: .notForwarded, code: .recordUnavailable),
-            of: number
+            of: number,
+            from: executor
         )
         throw Rejection(.recordUnavailable, "the intent was not durable in time")
     case .unavailable(let reason):

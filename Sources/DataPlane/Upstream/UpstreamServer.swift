@@ -55,15 +55,32 @@ final class UpstreamServer: Sendable {
 
     /// A way to speak with the server: its revision, and a session if its era has them.
     struct Conversation: Sendable {
-        let dialect: UpstreamDialect
+        fileprivate let era: Era
         let session: Text?
+
+        var dialect: UpstreamDialect { era.dialect }
+        var description: ServerDescription { era.description }
+    }
+
+    /// What the server turned out to be; shared by the conversations of that time.
+    fileprivate final class Era: Sendable {
         let description: ServerDescription
+        let dialect: UpstreamDialect
+        let until: MonotonicInstant
+
+        init(_ description: ServerDescription, until: MonotonicInstant) {
+            self.description = description
+            dialect = UpstreamDialect(
+                revision: description.revision,
+                client: UpstreamServer.client
+            )
+            self.until = until
+        }
     }
 
     private struct Memory {
         var credential: UpstreamCredential?
-        var era:
-            (description: ServerDescription, dialect: UpstreamDialect, until: MonotonicInstant)?
+        var era: Era?
         var sessions: [SessionOwner: Text] = [:]
         /// Whether the last legacy handshake gave no session: then none is needed, and nobody has to repeat it.
         var isSessionless = false
@@ -137,21 +154,13 @@ final class UpstreamServer: Sendable {
                 return nil
             }
             if era.description.revision.era == .modern {
-                return Conversation(
-                    dialect: era.dialect,
-                    session: nil,
-                    description: era.description
-                )
+                return Conversation(era: era, session: nil)
             }
             let held = session.map { memory.replaced[$0] ?? $0 } ?? memory.sessions[owner]
             guard held != nil || memory.isSessionless else {
                 return nil
             }
-            return Conversation(
-                dialect: era.dialect,
-                session: held,
-                description: era.description
-            )
+            return Conversation(era: era, session: held)
         }
     }
 
@@ -202,12 +211,7 @@ final class UpstreamServer: Sendable {
                         "the server's discovery is not usable"
                     )
                 }
-                remember(description, now: now)
-                return Conversation(
-                    dialect: UpstreamDialect(revision: description.revision, client: Self.client),
-                    session: nil,
-                    description: description
-                )
+                return Conversation(era: remember(description, now: now), session: nil)
             case .legacy:
                 break
             case .none:
@@ -228,11 +232,10 @@ final class UpstreamServer: Sendable {
         else {
             throw answer.fault
         }
-        remember(description, now: now)
-        let dialect = UpstreamDialect(revision: description.revision, client: Self.client)
+        let era = remember(description, now: now)
         // The id is taken from the answer that carries the result, and from no other.
         let session = answer.session
-        try await notify(dialect.initialized(), session: session, on: executor)
+        try await notify(era.dialect.initialized(), session: session, on: executor)
         memory.withLock { memory in
             memory.isSessionless = session == nil
             guard let session else {
@@ -251,14 +254,13 @@ final class UpstreamServer: Sendable {
                 memory.sessions[owner] = session
             }
         }
-        return Conversation(dialect: dialect, session: session, description: description)
+        return Conversation(era: era, session: session)
     }
 
-    private func remember(_ description: ServerDescription, now: MonotonicInstant) {
-        let dialect = UpstreamDialect(revision: description.revision, client: Self.client)
-        memory.withLock {
-            $0.era = (description, dialect, now.adding(milliseconds: limits.eraMilliseconds))
-        }
+    private func remember(_ description: ServerDescription, now: MonotonicInstant) -> Era {
+        let era = Era(description, until: now.adding(milliseconds: limits.eraMilliseconds))
+        memory.withLock { $0.era = era }
+        return era
     }
 
     // MARK: - Tools
