@@ -298,12 +298,14 @@ def test_a_call_at_a_server_is_abandoned_when_the_lease_ends_and_new_ones_are_re
         assert not caller.is_alive()
         status, body = answers[0]
         assert status == 200 and '"code":"aborted"' in str(body).replace("'", '"').replace(": ", ":")
-        ran = len(hasty.ran("tools"))
+        # That the server also notes the end of the first call, sooner or later, is not a call.
+        called = lambda: [ran for ran in hasty.ran("tools") if not ran["tool"].endswith("-cancelled")]
+        ran = len(called())
         assert hasty.problems(hasty.proxy_admin).keys() == {"lease", "link"}
         for message in ({"method": "tools/list"}, {"method": "tools/call", "params": {"name": "echo", "arguments": {"text": "x"}}}):
             assert hasty.post("tools", message, alice)[0] == 503
         assert hasty.last_headers["retry-after"]
-        assert len(hasty.ran("tools")) == ran
+        assert len(called()) == ran
     finally:
         hasty.start_control()
     wait_for(lambda: not hasty.problems(hasty.proxy_admin), "recovery")
