@@ -5,7 +5,7 @@ public enum OperationID: String, CaseIterable, Sendable {
     case listNamespaces, createNamespace, readNamespace, updateNamespace
 
     case listServers, createServer, readServer, updateServer, deleteServer
-    case listTools, readTool, updateTool
+    case listTools, readTool, updateTool, readToolImpact
 
     case listIdentityProviders, createIdentityProvider, readIdentityProvider
     case updateIdentityProvider, deleteIdentityProvider, readIdentityProviderKeys
@@ -79,7 +79,7 @@ extension OperationID {
         case .listNamespaces, .createNamespace, .readNamespace, .updateNamespace:
             namespaceOperation
         case .listServers, .createServer, .readServer, .updateServer, .deleteServer, .listTools,
-            .readTool, .updateTool:
+            .readTool, .updateTool, .readToolImpact:
             serverOperation
         case .listIdentityProviders, .createIdentityProvider, .readIdentityProvider,
             .updateIdentityProvider, .deleteIdentityProvider, .readIdentityProviderKeys,
@@ -137,6 +137,33 @@ extension OperationID {
             delete(server, "Removes a server and what is known of its tools.", isConditional: true)
         case .listTools: list(tools, of: .tool, "Tools of a server, by name.")
         case .readTool: read(tool, .tool, "One tool, with its definitions.")
+        case .readToolImpact:
+            Operation(
+                id: self,
+                method: .get,
+                path: tool + [.literal("impact")],
+                summary: "What accepting a definition of a tool would mean for policies.",
+                access: .reading(.namespace),
+                query: [
+                    .init(
+                        name: "digest",
+                        form: .digest,
+                        summary: "One of its definitions; else the newest that proxies reported."
+                    ),
+                    .init(
+                        name: "effect",
+                        form: .choice(["read", "write", "destructive", "cluster-admin"]),
+                        summary: "As if it were classed so; else as it is."
+                    ),
+                    .init(
+                        name: "release",
+                        form: .number,
+                        summary: "A release; else the one in force."
+                    ),
+                ],
+                status: 200,
+                answer: .toolImpact
+            )
         default: update(tool, .toolEdit, .tool, "Classes a tool, or accepts a definition.")
         }
     }

@@ -197,6 +197,54 @@ extension Schema {
         ])
     )
 
+    static let toolImpact = Schema.named(
+        "ToolImpact",
+        .object([
+            .required(
+                "release",
+                .nullable(.integer(1...Int64.max)),
+                "The release, if there is one."
+            ),
+            .required("digest", .nullable(digest), "The definition; null: none was reported."),
+            .required("effect", effect, "The class."),
+            .required(
+                "changes",
+                .array(
+                    of: .object([
+                        .required("change", shortText, "What: docs/reference/policy-life.md."),
+                        .optional("argument", longText, "Of which argument."),
+                        .optional("required", .boolean, "Whether calls must have it."),
+                    ]),
+                    max: 65_536
+                ),
+                "What policies see otherwise than in the definition that is accepted now."
+            ),
+            .required("unaffected", count, "Policies that mean what they meant."),
+            .required("affected", count, "Policies that do not."),
+            .required(
+                "policies",
+                .array(of: policyImpact, max: findingsMax),
+                "The first 500 of those that do not."
+            ),
+            .required("obstacle", .nullable(finding), "Why nothing is known of policies."),
+        ])
+    )
+    private static let policyImpact = Schema.named(
+        "PolicyImpact",
+        .object([
+            .required("policy", longText, "Its @id, or its number."),
+            .required("document", .string(.free(1...128)), "Where it stands."),
+            .required("line", count, "Where, from 1."),
+            .required("column", count, "Where, in characters from 1."),
+            .required(
+                "verdict",
+                .string(.choice(["unaffected", "impossible", "invalid"])),
+                "impossible: it can no longer apply; invalid: it does not validate any more."
+            ),
+            .required("findings", .array(of: finding, max: 65_536), "What was not found before."),
+        ])
+    )
+
     // MARK: Identity providers
 
     private static let privateAddresses = Field.optional(

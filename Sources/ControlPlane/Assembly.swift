@@ -105,16 +105,17 @@ public func assemble(
             logger: logger
         )
     }
+    let releases = PolicyReleases(
+        store: AdministrationStore(client),
+        signer: ReleaseSigner(installation)
+    )
     let rest = try settings.restListener(
         RESTHandlers(
             store: AdministrationStore(client),
             namespaces: NamespaceStore(client),
             records: RecordStore(client),
             keys: keys,
-            releases: PolicyReleases(
-                store: AdministrationStore(client),
-                signer: ReleaseSigner(installation)
-            ),
+            releases: releases,
             keySets: fetcher,
             developmentIssuer: settings.issuesDevelopmentTokens
                 ? DevelopmentIssuer(installation) : nil
@@ -134,6 +135,7 @@ public func assemble(
         services: [
             AdminListener(settings.admin, health: health, exporter: exporter, logger: logger),
             DatabaseService(client: client), watch, ingest, leases, publisher, refresher,
+            ReleaseWatch(client, checker: releases.checker, logger: logger),
             EpochKeeper(
                 store: epochs,
                 graceMilliseconds: settings.leaseGraceMilliseconds,

@@ -91,6 +91,24 @@ final class ReleaseChecker: Sendable {
         }
         return check
     }
+
+    /// What another catalogue would mean for documents of a namespace.
+    func impact(
+        of candidate: StoredCatalogue,
+        on documents: [StoredRelease.Document],
+        checkedAgainst catalogue: StoredCatalogue,
+        in namespace: NamespaceID
+    ) -> CatalogueImpact {
+        let check = check(documents, against: catalogue, in: namespace)
+        var own =
+            kept.withLock { $0.memos.removeValue(forKey: namespace) } ?? ReleaseChecks.Memo()
+        let impact = check.checks.impact(
+            of: candidate.servers.map(\.forPolicies),
+            reusing: &own
+        )
+        kept.withLock { [own] in $0.memos[namespace] = own }
+        return impact
+    }
 }
 
 extension StoredRelease.Document {

@@ -208,6 +208,14 @@ public struct StoredCatalogue: Sendable, Hashable {
         public var digest: [UInt8]
         /// The canonical definition, JSON.
         public var definition: [UInt8]
+
+        /// A tool whose accepted definition is this one.
+        public init(name: ToolName, effect: Text, digest: [UInt8], definition: [UInt8]) {
+            self.name = name
+            self.effect = effect
+            self.digest = digest
+            self.definition = definition
+        }
     }
 
     /// A catalogue.

@@ -38,6 +38,7 @@ struct RESTAccessTests {
         .listTools: .namespaceRead,
         .readTool: .namespaceRead,
         .updateTool: .namespaceWrite,
+        .readToolImpact: .namespaceRead,
         .listIdentityProviders: .namespaceRead,
         .createIdentityProvider: .namespaceWrite,
         .readIdentityProvider: .namespaceRead,

@@ -481,6 +481,70 @@ struct ReleaseCheckTests {
         }
     }
 
+    @Test func `what a changed tool means for policies is known before it is accepted`()
+        async throws
+    {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            func tool(_ argument: String) -> String {
+                #"{"inputSchema":{"properties":{"\#(argument)":{"type":"integer"}},"required":["\#(argument)"],"type":"object"},"name":"add"}"#
+            }
+            try await plane.report(tool("sum"), "add")
+            let policies = #"""
+                @id("sums") @tier("absolute")
+                forbid (principal, action == MCP::Action::"demo/add", resource)
+                unless { context.input.sum < 1000 };
+                @id("a") permit (principal in MCP::Group::"a", action, resource);
+                """#
+            let made = try await ann.post(
+                Self.releases,
+                String(try Self.body([("p.cedar", policies)]).dropLast()) + #", "activate": true}"#
+            )
+            #expect(made.status == 201, "\(String(decoding: made.bytes, as: UTF8.self))")
+            let path = "/v1/namespaces/sre/servers/demo/tools/add"
+            let same = try await ann.get(path + "/impact")
+            #expect(same.json?["affected"]?.int64 == 0 && same.json?["changes"]?.count == 0)
+            #expect(same.json?["unaffected"]?.int64 == 2)
+
+            // Another definition, which nobody has accepted yet.
+            try await plane.report(tool("total"), "add")
+            let impact = try await ann.get(path + "/impact")
+            let changes = impact.json?["changes"]?.elements.map {
+                "\($0["change"]?.string ?? "") \($0["argument"]?.string ?? "")"
+            }
+            #expect(changes == ["argumentAdded total", "argumentRemoved sum"])
+            #expect(impact.json?["release"]?.int64 == 2)
+            #expect(impact.json?["unaffected"]?.int64 == 1 && impact.json?["affected"]?.int64 == 1)
+            let policy = impact.json?["policies"]?.elements.first { _ in true }
+            #expect(policy?["policy"]?.string == "sums" && policy?["verdict"]?.string == "invalid")
+            #expect(policy?["document"]?.string == "p.cedar" && policy?["line"]?.int64 == 1)
+            let finding = policy?["findings"]?.elements.first { _ in true }
+            #expect(
+                finding?["code"]?.string == "attribute_not_found" && finding?["line"]?.int64 == 3
+            )
+            // The release is as it was; accepted, it shows what it has come to.
+            #expect(try await ann.get("\(Self.releases)/2").json?["checks"]?["errors"]?.int64 == 0)
+            let digest = try #require(impact.text("digest"))
+            let accepted = try await ann.patch(path, #"{"pinnedDigest": "\#(digest)"}"#, match: "*")
+            #expect(accepted.status == 200)
+            #expect(try await ann.get("\(Self.releases)/2").json?["checks"]?["errors"]?.int64 == 1)
+
+            let effect = try await ann.get(path + "/impact?effect=destructive")
+            #expect(
+                effect.json?["changes"]?.elements.map { $0["change"]?.string } == ["effectChanged"]
+            )
+            #expect(try await ann.get(path + "/impact?release=1").json?["release"]?.int64 == 1)
+            #expect(try await ann.get(path + "/impact?release=99").errors == ["release reference"])
+            let never = String(repeating: "0", count: 64)
+            #expect(
+                try await ann.get(path + "/impact?digest=\(never)").errors == ["digest reference"]
+            )
+            #expect(
+                try await ann.get("/v1/namespaces/sre/servers/demo/tools/none/impact").status == 404
+            )
+        }
+    }
+
     @Test func `a release brings its cases, which are run and not sent to proxies`() async throws {
         try await Plane.run { plane in
             let ann = try await plane.api(name: "ann")

@@ -175,3 +175,46 @@ def test_the_command_line_speaks_tls_to_an_authority_it_is_given(fresh, tmp_path
                 assert code == 0 or "tls" in answer.stderr
     finally:
         fresh.stop("control-tls")
+
+
+def test_tools_that_change_are_held_against_the_policies_in_force(fresh):
+    """What a proxy would report stands in the database; accepting another definition is REST's."""
+    ann = fresh.people["ann"][0]
+    assert fresh.api("POST", "/v1/namespaces", {"name": "tools", "policyReviewersRequired": 0}, ann)[0] == 201
+    base = "/v1/namespaces/tools"
+    assert fresh.api("POST", base + "/servers", {"name": "calc", "url": "http://127.0.0.1:9/mcp"}, ann)[0] == 201
+
+    def report(argument):
+        schema = {"properties": {argument: {"type": "integer"}}, "required": [argument], "type": "object"}
+        definition = json.dumps({"inputSchema": schema, "name": "add"}, separators=(",", ":"))
+        fresh.sql(f"""
+            insert into tool_definition (namespace_id, server, tool, digest, canonical)
+            select id, 'calc', 'add', sha256('{definition}'), '{definition}' from namespace where name = 'tools'""")
+        fresh.sql("""
+            insert into tool (namespace_id, server, name)
+            select id, 'calc', 'add' from namespace where name = 'tools' on conflict do nothing""")
+
+    def accept(argument):
+        path = base + "/servers/calc/tools/add"
+        _, tool = fresh.api("GET", path, None, ann)
+        (digest,) = [d["digest"] for d in tool["definitions"] if argument in d["definition"]["inputSchema"]["properties"]]
+        assert fresh.api("PATCH", path, {"pinnedDigest": digest}, ann, If_Match="*")[0] == 200
+
+    def invalid():
+        return fresh.metrics(fresh.control_admin).get("ostiary_policy_invalid")
+
+    report("sum")
+    accept("sum")
+    source = '@id("sums") @tier("absolute") forbid (principal, action == MCP::Action::"calc/add", resource) unless ' \
+             "{ context.input.sum < 1000 };"
+    body = {"documents": [{"name": "p.cedar", "source": source}], "activate": True}
+    assert fresh.api("POST", base + "/releases", body, ann)[0] == 201
+    wait_for(lambda: invalid() == 0, "the first look")
+    report("total")
+    accept("total")
+    wait_for(lambda: invalid() == 1, "the second look")
+    (line,) = [json.loads(line) for line in fresh.log("control").splitlines() if "changed tools do not fit" in line]
+    assert "sums: invalid" in json.dumps(line) and line["ostiary.namespace"] == "tools", line
+    accept("sum")
+    wait_for(lambda: invalid() == 0, "the third look")
+    wait_for(lambda: "policies in force fit the tools again" in fresh.log("control"), "the all-clear")

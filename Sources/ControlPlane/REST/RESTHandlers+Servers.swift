@@ -203,7 +203,7 @@ extension RESTHandlers {
         return [.pin(server: row.server, tool: row.name, digest: digest, by: call.caller.id)]
     }
 
-    private func tool(
+    func tool(
         _ call: RESTCall,
         _ transaction: borrowing Transaction
     ) async throws -> ToolRow {

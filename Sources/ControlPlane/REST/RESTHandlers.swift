@@ -66,6 +66,7 @@ struct RESTHandlers: Sendable {
         case .listTools: try await listTools(call, transaction)
         case .readTool: try await readTool(call, transaction)
         case .updateTool: try await updateTool(call, transaction)
+        case .readToolImpact: try await readToolImpact(call, transaction)
         case .listIdentityProviders: try await listIdentityProviders(call, transaction)
         case .createIdentityProvider: try await createIdentityProvider(call, transaction)
         case .readIdentityProvider: try await readIdentityProvider(call, transaction)

@@ -99,6 +99,18 @@ public enum MetricCatalogue {
         .init("ostiary.epoch.closed", .counter, "{epoch}", "Epochs closed after lease and grace."),
         .init("ostiary.snapshot.published", .counter, "{snapshot}", "Configurations published."),
         .init(
+            "ostiary.release.revalidated",
+            .counter,
+            "{release}",
+            "Releases in force that were checked again, since they or the tools changed."
+        ),
+        .init(
+            "ostiary.policy.invalid",
+            .gauge,
+            "{policy}",
+            "Policies in force that do not fit the tools there are."
+        ),
+        .init(
             "ostiary.simulation.duration",
             .histogram,
             "s",

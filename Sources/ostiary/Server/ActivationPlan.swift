@@ -35,13 +35,17 @@ struct ActivationPlan {
     }
 
     /// Shows the plan, asks unless told not to, and puts the release in force.
-    func carryOut(_ options: ActivationOptions) async throws {
+    func carryOut(
+        _ options: ActivationOptions,
+        acceptingWidening acceptsWidening: Bool = false
+    ) async throws {
         show()
         if !options.yes { try confirm() }
         let body = JSONFragment(object: { writer in
             writer.member("release", number)
             writer.key("replaces")
             if let active { writer.value(active.number) } else { writer.null() }
+            if acceptsWidening { writer.member("acceptsWidening", true) }
         })
         let activation: JSONValue
         do {

@@ -109,7 +109,9 @@ struct ActivateCommand: AsyncParsableCommand {
         commandName: "activate",
         abstract: "Put a release in force; shows what changes, and asks.",
         discussion: """
-            Nothing happens if another release came into force since the plan was made. \(ServerOptions.discussion)
+            Nothing happens if another release came into force since the plan was made. Where a simulation or a shadow \
+            has found calls that go on under this release and did not before, that must be accepted by name. \
+            \(ServerOptions.discussion)
 
             Example: ostiary policy activate 7 --yes
             """
@@ -117,6 +119,8 @@ struct ActivateCommand: AsyncParsableCommand {
 
     @Argument(help: "The number of the release.")
     var release: Int64
+    @Flag(help: "Accept that calls go on which did not before.")
+    var acceptWidening = false
     @OptionGroup var activation: ActivationOptions
 
     func run() async throws {
@@ -126,7 +130,7 @@ struct ActivateCommand: AsyncParsableCommand {
                 try await Namespace(client, activation.server.namespace),
                 to: release
             )
-            try await plan.carryOut(activation)
+            try await plan.carryOut(activation, acceptingWidening: acceptWidening)
         }
     }
 }
