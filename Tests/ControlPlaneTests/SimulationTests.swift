@@ -44,6 +44,7 @@ struct SimulationTests {
 
     /// Calls of one proxy, put on record as its link would.
     struct Recorder {
+        let client: PostgresClient
         let records: RecordStore
         let writer: Writer
         let life: EpochStore.Opened
@@ -56,7 +57,7 @@ struct SimulationTests {
         init(_ database: ControlDatabase, version: UInt64) async throws {
             self.version = version
             digest = SHA256.digest(of: SimulationTests.definition)
-            let client = database.client
+            client = database.client
             let namespace = try await database.namespace("sre")
             sealer = try PartSealer(try await database.keys.keys(of: namespace.id).parts)
             records = RecordStore(client)
@@ -279,6 +280,14 @@ struct SimulationTests {
             }
             let after = try await api.simulate(number).json?["report"]
             #expect(Self.undecided(after) == ["configurationMissing 3", "unreadable 1"])
+            // Another key gets the name of the one that is gone; what the old one sealed stays erased.
+            let keys = try KeyStore(
+                recorder.client,
+                keyEncryptionKey: plane.settings.keyEncryptionKey
+            )
+            _ = try await keys.keys(of: recorder.writer.namespaceID)
+            let again = try await api.simulate(number).json?["report"]
+            #expect(Self.undecided(again) == ["configurationMissing 3", "unreadable 1"])
         }
     }
 

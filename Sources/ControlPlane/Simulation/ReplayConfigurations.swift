@@ -76,9 +76,15 @@ actor ReplayConfigurations {
     }
 
     private func bind(_ version: UInt64) async throws -> Result {
-        guard let packed = try await store.configuration(version, of: namespace) else {
-            return .failure(Obstacle(reason: .configurationMissing))
+        let packed: [UInt8]?
+        do throws(StoreError) {
+            packed = try await store.configuration(version, of: namespace)
+        } catch {
+            // Kept under a key that was destroyed, and another has its name by now: erased, like one without a key.
+            guard case .cryptography = error else { throw error }
+            packed = nil
         }
+        guard let packed else { return .failure(Obstacle(reason: .configurationMissing)) }
         guard let kept = KeptConfiguration(packed: packed) else {
             return .failure(Obstacle(reason: .unreadable))
         }

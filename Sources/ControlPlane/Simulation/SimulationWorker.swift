@@ -73,8 +73,12 @@ final class SimulationWorker: Service {
                     "a simulation was interrupted",
                     metadata: metadata.merging(["error.message": "\(error)"]) { $1 }
                 )
-                // Not this task's: that one may be cancelled already, and somebody else can begin at once.
-                await Task { try? await store.release(simulation, by: id) }.value
+                // Whoever stops gives it back, in a task of its own, since this one is cancelled: somebody else can begin
+                // at once. After a fault the claim runs out and the attempt counts, or a simulation that can never
+                // succeed would be tried for ever.
+                if Task.isCancelled {
+                    await Task { try? await store.release(simulation, by: id) }.value
+                }
             }
             return true
         } catch {
@@ -263,12 +267,7 @@ private struct RecordPagesReader {
         for (index, record) in page.enumerated() {
             guard let part = record.arguments else { continue }
             if part.sealed == nil {
-                let parts = try await records.parts(
-                    of: record.position,
-                    in: namespace.id,
-                    keys: keys
-                )
-                let content = parts.first { $0.name == "arguments" }?.content
+                let content = try await longArgumentsContent(of: record)
                 longArguments[record.arrival] = content
                 longBytes += content?.count ?? 0
             } else if opened[part.keyID] == nil,
@@ -285,6 +284,19 @@ private struct RecordPagesReader {
         before = last.arrival
         left -= Int64(page.count)
         return Page(records: page, keys: opened, longArguments: longArguments)
+    }
+}
+
+extension RecordPagesReader {
+    /// Arguments too long for their page; `nil` when they were erased, whatever has the name of their key by now.
+    fileprivate func longArgumentsContent(of record: RecordedDecision) async throws -> [UInt8]? {
+        do throws(StoreError) {
+            let parts = try await records.parts(of: record.position, in: namespace.id, keys: keys)
+            return parts.first { $0.name == "arguments" }?.content
+        } catch {
+            guard case .cryptography = error else { throw error }
+            return nil
+        }
     }
 }
 
