@@ -30,6 +30,10 @@ public struct OutcomeLayer: Sendable {
         public var resource: EntityUID
         /// What the context holds besides `system` and `facts`: `input`, or `direction` and `server`.
         public var particulars: [Text: Value]
+        /// Arguments that are laid out as `input` as JSON says them, without values in between; then `particulars` has none.
+        ///
+        /// Where something of them is left out policies are told, whatever the facts say.
+        var arguments: JSONValue?
 
         /// A question.
         public init(
@@ -64,13 +68,22 @@ public struct OutcomeLayer: Sendable {
 
     /// Decides one question.
     public func decide(_ question: Question, facts: PolicyFacts) -> GatewayModel.Decision {
+        decide(question, facts: facts, laidOut: nil)
+    }
+
+    /// Decides one question that may have been laid out already, by ``request(_:_:client:)``.
+    func decide(
+        _ question: Question,
+        facts: PolicyFacts,
+        laidOut request: Request?
+    ) -> GatewayModel.Decision {
         guard entities.contains(question.principal) else {
             return decision(.deny, .subjectUnknown, [])
         }
         guard entities.contains(question.resource) else {
             return decision(.deny, .resourceUnknown, [])
         }
-        let response = ask(question, facts)
+        let response = request.map(authorizer.decide) ?? ask(question, facts)
         guard response.errors.isEmpty else {
             return decision(.deny, .policyError, response.errors.map(\.policy))
         }
@@ -245,8 +258,12 @@ public struct OutcomeLayer: Sendable {
 
     /// What Cedar is asked.
     func request(_ question: Question, _ facts: PolicyFacts) -> Request {
-        let client = client(facts.client)
-        return Request(
+        request(question, facts, client: client(facts.client))
+    }
+
+    /// What Cedar is asked, by every release that declares the same facts.
+    func request(_ question: Question, _ facts: PolicyFacts, client: EntityUID) -> Request {
+        Request(
             principal: question.principal,
             action: question.action,
             resource: question.resource
@@ -254,12 +271,17 @@ public struct OutcomeLayer: Sendable {
             for (name, value) in question.particulars where name != "system" && name != "facts" {
                 context.add(name, value)
             }
+            var facts = facts
+            if let arguments = question.arguments {
+                let isFaithful = context.add("input", json: arguments)
+                facts.inputFaithful = facts.inputFaithful && isFaithful
+            }
             facts.write(to: &context, release.facts, client: client)
         }
     }
 
     /// A client that nobody has registered has no name that policies could trust.
-    private func client(_ name: Text?) -> EntityUID {
+    func client(_ name: Text?) -> EntityUID {
         guard let name else { return MCPEntities.unregisteredClient }
         let uid = MCPEntities.client(name)
         return entities.contains(uid) ? uid : MCPEntities.unregisteredClient

@@ -136,8 +136,11 @@ public struct PolicyDecisionPoint: Sendable {
         decide(DecisionInput.Question(input, schema: schema))
     }
 
-    /// Asks a question that several releases are asked.
-    func decide(_ question: DecisionInput.Question) -> GatewayModel.Decision {
+    /// Asks a question that several releases are asked, and that may have been laid out for them already.
+    func decide(
+        _ question: DecisionInput.Question,
+        laidOut request: Request? = nil
+    ) -> GatewayModel.Decision {
         if question.isToolCall {
             guard !inactive.contains(question.asked.principal) else {
                 return outcomes.decision(.deny, .subjectInactive, [])
@@ -146,7 +149,7 @@ public struct PolicyDecisionPoint: Sendable {
                 return outcomes.decision(.deny, .definitionChanged, [])
             }
         }
-        return outcomes.decide(question.asked, facts: question.facts)
+        return outcomes.decide(question.asked, facts: question.facts, laidOut: request)
     }
 
     /// The arguments of a call as policies see them; see ``decide(_:_:_:arguments:schema:facts:)``.
@@ -226,18 +229,22 @@ extension DecisionInput {
         init(_ input: DecisionInput, schema: ToolInputSchema?) {
             isToolCall = input.resource.type == "MCP::Tool"
             var facts = input.facts
-            var particulars: [Text: Value] = [:]
-            if isToolCall || input.input != nil {
-                let reading = PolicyDecisionPoint.read(input.input, schema)
-                particulars["input"] = .record(reading.values)
-                facts.inputFaithful = facts.inputFaithful && reading.isFaithful
-            }
-            asked = OutcomeLayer.Question(
+            var asked = OutcomeLayer.Question(
                 principal: input.principal,
                 action: input.action,
-                resource: input.resource,
-                particulars: particulars
+                resource: input.resource
             )
+            if let schema {
+                let reading = schema.read(input.input)
+                asked.particulars["input"] = .record(reading.values)
+                facts.inputFaithful = facts.inputFaithful && reading.isFaithful
+            } else if input.input != nil {
+                // Laid out by the rules that the point reads arguments by which nothing is known of.
+                asked.arguments = input.input
+            } else if isToolCall {
+                asked.particulars["input"] = .record([:])
+            }
+            self.asked = asked
             self.facts = facts
         }
     }

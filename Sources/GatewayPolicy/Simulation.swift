@@ -13,6 +13,8 @@ public struct ReplayConfiguration: Sendable {
     /// What tools say their arguments are, by the id of the action (``MCPEntities/action(_:_:)``); arguments of tools that
     /// are not here are read as JSON says them.
     public let schemas: [Text: ToolInputSchema]
+    /// Whether both releases are told the same of a question, so that it is laid out once for both.
+    private let sharesFacts: Bool
     /// Sees what the candidate's rules do, where that is wanted.
     fileprivate let tracer: Coverage.Tracer?
 
@@ -28,7 +30,16 @@ public struct ReplayConfiguration: Sendable {
         self.baseline = baseline
         self.candidate = candidate
         self.schemas = schemas
+        sharesFacts = baseline.map { $0.declaredFacts == candidate.declaredFacts } ?? false
         tracer = tracesCandidate ? Coverage.Tracer(candidate.outcomes) : nil
+    }
+
+    /// The question laid out for both releases; `nil` if they are not told the same.
+    fileprivate func request(for question: DecisionInput.Question) -> Request? {
+        guard sharesFacts, let baseline else { return nil }
+        let client = candidate.outcomes.client(question.facts.client)
+        guard baseline.outcomes.client(question.facts.client) == client else { return nil }
+        return candidate.outcomes.request(question.asked, question.facts, client: client)
     }
 }
 
@@ -54,13 +65,14 @@ public struct Simulation: Sendable {
     public mutating func replay(_ input: DecisionInput, in configuration: ReplayConfiguration) {
         let schema = configuration.schemas.isEmpty ? nil : configuration.schemas[input.action.id]
         let question = DecisionInput.Question(input, schema: schema)
-        let decision = configuration.candidate.decide(question)
+        let request = configuration.request(for: question)
+        let decision = configuration.candidate.decide(question, laidOut: request)
         if let tracer = configuration.tracer {
             coverage?.note(question.asked, facts: question.facts, decision: decision, by: tracer)
         }
         let candidate = DecisionSummary(decision)
         if let point = configuration.baseline {
-            let baseline = DecisionSummary(point.decide(question))
+            let baseline = DecisionSummary(point.decide(question, laidOut: request))
             compare(baseline, of: point, withRecordOf: input)
             diff.count(input, baseline: baseline, candidate: candidate)
         } else if let recorded = input.recorded {

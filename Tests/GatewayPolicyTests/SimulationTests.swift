@@ -223,4 +223,81 @@ import Testing
         #expect(twice.ungrouped == 40)
         #expect(twice.changed == 2 * diff.changed)
     }
+
+    /// What the decision point says of a call is what replay says, of whatever a caller may have written.
+    @Test(arguments: [
+        "{}", #"{"ns": "prod"}"#, #"{"ns": 7}"#, #"{"n": 1.5}"#, #"{"n": null}"#,
+        #"{"a": [1, {"ns": "prod"}]}"#,
+        #"{"ns": {"__entity": {"type": "U", "id": "u"}}}"#, #"{"n": 99999999999999999999}"#,
+    ]) func `replay answers what the door answered, told once for both or to each`(
+        _ arguments: String
+    ) throws {
+        let source: Text = """
+            @id("all") permit (principal in MCP::Group::"sre", action, resource);
+            @id("faithful") @tier("absolute") forbid (principal, action, resource) unless { context.facts.inputFaithful };
+            @id("ns") @tier("absolute") forbid (principal, action, resource)
+            when { context.input has ns && context.input.ns == "prod" };
+            @id("guard") @tier("guard") @approval("sre:1") forbid (principal, action, resource)
+            when { context.input has a } unless { context.facts.approvals.sre >= 1 };
+            """
+        let subject = Subject(
+            id: "alice",
+            issuer: "https://idp.example",
+            name: "Alice",
+            kind: .user,
+            status: .active,
+            groups: ["sre"]
+        )
+        func point(_ number: UInt64, _ source: Text) throws -> PolicyDecisionPoint {
+            try PolicyDecisionPoint(
+                release: Self.release(number, source),
+                subjects: [subject],
+                servers: [
+                    PolicyServer(name: "k8s", memberships: [], tools: ["apply": .write])
+                ]
+            )
+        }
+        let input = try Self.input(arguments: arguments)
+        let same = try point(1, source)
+        // Another approver group: the two are not told the same.
+        let other = try point(
+            2,
+            Text(
+                source.string.replacing("sre:1", with: "ops:1").replacing(
+                    "approvals.sre",
+                    with: "approvals.ops"
+                )
+            )
+        )
+        for (schema, schemas) in [
+            (nil, [:]), (ToolInputSchema(nil), ["k8s/apply": ToolInputSchema(nil)]),
+        ] as [(ToolInputSchema?, [Text: ToolInputSchema])] {
+            let atTheDoor = DecisionSummary(
+                same.decide(
+                    subject,
+                    "k8s",
+                    "apply",
+                    arguments: input.input,
+                    schema: schema,
+                    facts: input.facts
+                )
+            )
+            #expect(DecisionSummary(same.decide(input, schema: schema)) == atTheDoor)
+            for candidate in [same, other] {
+                var replayed = input
+                replayed.recorded = atTheDoor
+                var simulation = Simulation()
+                simulation.replay(
+                    replayed,
+                    in: ReplayConfiguration(baseline: same, candidate: candidate, schemas: schemas)
+                )
+                #expect(simulation.diff.fidelity?.agreed == 1)
+                #expect(simulation.diff.changed == 0)
+                #expect(simulation.diff.transitions.keys.first?.from == atTheDoor.answer)
+                #expect(
+                    candidate.releaseNumber != 1 || simulation.diff.sameAnswerOtherPolicies == 0
+                )
+            }
+        }
+    }
 }
