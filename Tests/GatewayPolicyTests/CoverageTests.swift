@@ -61,6 +61,29 @@ import Testing
         #expect(passed.first?.message == "add a test that it denies")
     }
 
+    @Test func `a test that another forbid denies lets no forbid pass`() throws {
+        let source: Text = """
+            @id("all") permit (principal, action, resource);
+            @id("a") @tier("absolute") forbid (principal, action, resource) when { context.input.ns == "a" };
+            @id("b") @tier("absolute") forbid (principal, action, resource) when { context.input.ns == "b" };
+            """
+        let configuration = ReplayConfiguration(
+            baseline: nil,
+            candidate: try SimulationTests.point(1, source),
+            tracesCandidate: true
+        )
+        var simulation = Simulation(coverage: Coverage(of: try SimulationTests.release(1, source)))
+        for ns in ["a", "b"] {
+            simulation.replay(
+                try SimulationTests.input(arguments: #"{"ns": "\#(ns)"}"#, recorded: .deny),
+                in: configuration
+            )
+        }
+        let findings = try #require(simulation.coverage).untestedForbids
+        #expect(findings.map(\.policy) == ["a", "b"])
+        #expect(Set(findings.map(\.message)) == ["add a test in its scope that is permitted"])
+    }
+
     @Test func `what no policy is asked is not covered, and parts add up`() throws {
         let point = try SimulationTests.point(1, Self.source)
         let configuration = ReplayConfiguration(
