@@ -423,7 +423,7 @@ extension Schema {
         .required(
             "source",
             .string(.free(0...262_144)),
-            "Cedar text, or JSON: facts.json, *.cases.json."
+            "Cedar text; facts.json, *.cases.json and *.rules.yaml as they are."
         ),
     ])
     static let releaseNew = Schema.named(

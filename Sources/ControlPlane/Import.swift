@@ -201,7 +201,7 @@ struct Import: Sendable {
         guard Set(documents.map(\.name)).count == documents.count else {
             throw ImportError("policies", "two documents have one name")
         }
-        return documents
+        return PolicyReleases.expandingRules(documents)
     }
 
     /// The credential as stored when it is the same: sealing is random, and a new seal would be a

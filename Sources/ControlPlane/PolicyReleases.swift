@@ -31,6 +31,17 @@ struct PolicyReleases: Sendable {
         case widening(Int64)
     }
 
+    /// Documents with the policies that quick rules among them say, so that what is stored is what one can read.
+    ///
+    /// Policies that stand beside their rules already stay; ``make(_:by:in:_:)`` refuses them where they say something
+    /// else, and rules that cannot be read.
+    static func expandingRules(_ documents: [StoredRelease.Document]) -> [StoredRelease.Document] {
+        let policies = documents.map(\.forPolicies).filter { $0.kind == .rules }
+            .compactMap { try? QuickRule.policies(of: $0) }
+            .filter { policies in !documents.contains { $0.name == policies.name } }
+        return documents + policies.map { .init(name: $0.name, source: $0.source) }
+    }
+
     /// Makes a release of documents, as a draft.
     ///
     /// The caller holds the namespace's lock.
@@ -45,6 +56,10 @@ struct PolicyReleases: Sendable {
         let catalogue = try await store.catalogue(of: namespace.id, in: transaction)
         let check = checker.check(documents, against: catalogue, in: namespace.id)
         guard check.compiles else { throw Refusal.invalid(check.checks.findings) }
+        let unread = check.checks.findings.filter {
+            $0.code == "rules_invalid" || $0.code == "rules_stale"
+        }
+        guard unread.isEmpty else { throw Refusal.invalid(unread) }
         return try await store.makeRelease(
             documents,
             of: namespace,

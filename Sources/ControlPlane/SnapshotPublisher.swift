@@ -270,8 +270,11 @@ extension WirePolicyRelease {
         id = release.id.string
         number = release.number
         digest = Data(release.digest)
-        // Cases decide nothing.
-        documents = release.documents.filter { $0.forPolicies.kind != .cases }.map { document in
+        // Cases and quick rules decide nothing.
+        documents = release.documents.filter { document in
+            let kind = document.forPolicies.kind
+            return kind == .policies || kind == .facts
+        }.map { document in
             var wire = WirePolicyDocument()
             wire.name = document.name.string
             wire.text = document.source.string

@@ -545,6 +545,52 @@ struct ReleaseCheckTests {
         }
     }
 
+    @Test func `quick rules are stored with the Cedar text that they say`() async throws {
+        try await Plane.run { plane in
+            let ann = try await plane.api(name: "ann")
+            func rules(_ group: String) -> (name: String, source: String) {
+                (
+                    "sre.rules.yaml",
+                    "rules:\n  - id: AC-3.sre\n    allow: {groups: [\(group)], servers: [demo]}\n"
+                )
+            }
+            let made = try await ann.post(Self.releases, try Self.body([rules("sre")]))
+            #expect(made.status == 201 && made.json?["checks"]?["errors"]?.int64 == 0)
+            let documents = made.json?["documents"]?.elements.map { $0 } ?? []
+            try #require(
+                documents.map { $0["name"]?.string } == ["sre.rules.cedar", "sre.rules.yaml"]
+            )
+            let text = documents[0]["source"]?.string?.string ?? ""
+            #expect(text.contains(#"@id("AC-3.sre")"#) && text.contains(#"MCP::Group::"sre""#))
+            let number = try #require(made.json?["number"]?.int64)
+            _ = try await ann.post(
+                ReleaseLifeTests.base + "/activations",
+                #"{"release": \#(number)}"#
+            )
+            // Other rules take the place of the text that was made of the old ones.
+            let changed = try await ann.post(
+                Self.releases,
+                String(try Self.body([rules("ops")]).dropLast()) + #", "basedOn": "active"}"#
+            )
+            #expect(changed.status == 201 && changed.json?["documents"]?.count == 2)
+            let other = changed.json?["documents"]?.elements.first { _ in true }
+            #expect(other?["source"]?.string?.string.contains(#"MCP::Group::"ops""#) == true)
+
+            let broken = try await ann.post(
+                Self.releases,
+                try Self.body([("x.rules.yaml", "rules:\n  - id: a\n    alow: {groups: [a]}\n")])
+            )
+            #expect(broken.status == 422 && broken.problem == "/problems/policy-invalid")
+            let error = broken.json?["errors"]?.elements.first { _ in true }
+            #expect(error?["document"]?.string == "x.rules.yaml" && error?["line"]?.int64 == 3)
+            let stale = try await ann.post(
+                Self.releases,
+                try Self.body([rules("sre"), ("sre.rules.cedar", "")])
+            )
+            #expect(stale.status == 422 && stale.problem == "/problems/policy-invalid")
+        }
+    }
+
     @Test func `a release brings its cases, which are run and not sent to proxies`() async throws {
         try await Plane.run { plane in
             let ann = try await plane.api(name: "ann")

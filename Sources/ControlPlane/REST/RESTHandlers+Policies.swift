@@ -29,11 +29,12 @@ extension RESTHandlers {
     ) async throws -> RESTAnswer {
         let namespace = try call.itsNamespace
         let given = try documents(call)
-        var documents = given
+        // Before those in force come in: policies made of other rules must not stay.
+        var documents = PolicyReleases.expandingRules(given)
         if call.body?["basedOn"]?.stringEquals("active") == true {
             let active = try await store.activeRelease(of: namespace.id, in: transaction)
-            documents += (active?.release.documents ?? []).filter { document in
-                !given.contains { $0.name == document.name }
+            documents += (active?.release.documents ?? []).filter { [documents] document in
+                !documents.contains { $0.name == document.name }
             }
         }
         let actor = PolicyReleases.Actor(person: call.caller.person, token: call.caller.id)
