@@ -303,8 +303,8 @@ struct SimulationTests {
 
     @Test func `counters that were read are asked with what they said`() async throws {
         try await Self.run { plane, api, recorder in
-            try await recorder.record([#"{"text":"a"}"#]) { $0.decided.rates["r"] = 4 }
-            try await recorder.record([#"{"text":"b"}"#]) { $0.decided.rates["r"] = 5 }
+            try await recorder.record([#"{"text":"a"}"#]) { $0.decided = counted(4) }
+            try await recorder.record([#"{"text":"b"}"#]) { $0.decided = counted(5) }
             // Decided before the counter was declared: a policy that reads it fails, and the gateway closes.
             try await recorder.record([#"{"text":"c"}"#])
             let body = #"""
@@ -321,4 +321,11 @@ struct SimulationTests {
             )
         }
     }
+}
+
+/// What a call rested on for which the counter `r` said so much.
+private func counted(_ count: Int64) -> DecisionFacts {
+    var facts = DecisionFacts()
+    facts.rates["r"] = count
+    return facts
 }
