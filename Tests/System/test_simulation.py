@@ -1,9 +1,11 @@
 """What a release would answer: recorded through the proxy, asked again by control; a release in shadow; the yes to what widens."""
 import json
+import os
+import subprocess
 import time
 
 import pytest
-from installation import POLICIES, wait_for
+from installation import BIN, POLICIES, wait_for
 
 BASE = "/v1/namespaces/demo"
 # Sums above 1,000 are let through, and nobody may fail any more.
@@ -191,6 +193,41 @@ forbid (principal, action == MCP::Action::"tools/echo", resource) when { context
     assert status == 201, made
     report = simulate(simulated, made["number"], **{"from": since})
     assert transitions(report) == {("permit", "rateLimited"): 1}, report
+
+
+def test_the_command_line_shows_what_a_server_found_and_accepts_it_by_name(simulated):
+    token = simulated.token("alice", "tools")
+    simulated.write_configuration()
+    wait_for(lambda: denied(simulated.call("tools", "add", {"a": 5000, "b": 1}, token)), "the policies")
+    file = simulated.folder / "administrator.token"
+    file.write_text(simulated.administrator + "\n")
+    environment = {
+        **os.environ, "OSTIARY_API_URL": f"http://127.0.0.1:{simulated.api_port}",
+        "OSTIARY_API_TOKEN_FILE": str(file), "OSTIARY_NAMESPACE": "demo",
+    }
+
+    def ostiary(*arguments):
+        return subprocess.run(
+            [str(BIN / "ostiary"), "policy", *map(str, arguments)],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        )
+
+    number = release(simulated, WIDER + "// from the command line\n")
+    done = ostiary("simulate", "--release", number)
+    assert done.returncode == 0, done.stderr
+    assert "deny→permit: AC-3.small-sums → AC-3.staff" in done.stdout and "sub_alice tools/add" in done.stdout
+    # Words, progress among them, are not data.
+    assert f"release {number} against {active(simulated)}" in done.stderr and "--accept-widening" in done.stderr
+    report = json.loads(ostiary("simulate", "--release", number, "--output", "json").stdout)
+    assert report["widening"] > 0 and report["release"] == number
+    refused = ostiary("activate", number, "--yes")
+    assert refused.returncode == 1 and "allows what was not allowed" in refused.stderr, refused.stderr
+    done = ostiary("activate", number, "--yes", "--accept-widening")
+    assert done.returncode == 0, done.stderr
+    assert active(simulated) == number
+    assert ostiary("rollback", "--yes").returncode == 0
+    assert ostiary("simulate", "--release", 99999).returncode == 1
+    assert ostiary("simulate").returncode == 64
 
 
 def test_what_cannot_be_simulated_says_why(simulated):

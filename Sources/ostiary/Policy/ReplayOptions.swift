@@ -8,11 +8,11 @@ import JSON
 /// Where recorded decisions come from, and the shell that asks them again on all cores.
 struct ReplayOptions: ParsableArguments {
     @Option(help: "Decision inputs, one JSON object a line; - for standard input.")
-    var inputs: String
+    var inputs: String?
     @Option(
         help: "The entities of the inputs, in Cedar's JSON form: who and what decisions were about."
     )
-    var entities: String
+    var entities: String?
     @Option(help: "A schema, for the groups that actions are in.")
     var schema: String?
 
@@ -42,7 +42,7 @@ struct ReplayOptions: ParsableArguments {
             tracesCandidate: coverage
         )
         let empty = Simulation(coverage: coverage ? Coverage(of: candidate) : nil)
-        let file = InputFile(path: inputs)
+        let file = InputFile(path: inputs ?? "-")
         var merged = Part(simulation: empty)
         var progress = Progress()
         try await withThrowingTaskGroup(of: (Int, Part).self) { group in
@@ -89,7 +89,7 @@ struct ReplayOptions: ParsableArguments {
     }
 
     private func point(_ release: PolicyRelease) throws -> PolicyDecisionPoint {
-        let file = InputFile(path: entities)
+        let file = InputFile(path: entities ?? "-")
         let actions = try schema.map { try InputFile(path: $0).actions() } ?? []
         do {
             return try PolicyDecisionPoint(
