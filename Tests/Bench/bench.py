@@ -7,6 +7,7 @@ The parts, in this order:
     latency   what the gateway adds at 900 calls/s, every intent committed: against the server asked directly
     memory    of the proxy with 1,000 sessions on as many connections, then with 10,000, and after 50,000 sessions
     change    from the start of the command that changes the policies until a caller sees it
+    replay    simulations by control over 200,000 calls that went through the proxy before: decisions a second, CPU a decision
 """
 import argparse
 import http.client
@@ -97,9 +98,13 @@ class Bench:
         outcomes = self.ostiary.sql("select count(*) from call_outcome where outcome = 'succeeded'")[0][0]
         print(f"on record: {intents} intents, {outcomes} succeeded; memory of the proxy {memory(self.proxy):.0f} MB", flush=True)
 
-    def latency(self, rate=900, seconds=10):
+    def build_load(self):
         load = self.ostiary.folder / "load"
         subprocess.run(["gcc", "-O2", "-o", load, ROOT / "Tests/Bench/load.c"], check=True)
+        return load
+
+    def latency(self, rate=900, seconds=10):
+        load = self.build_load()
         body = json.dumps(peers.CALL, separators=(",", ":"))
         head = "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n" \
             "accept: application/json, text/event-stream\r\nmcp-protocol-version: 2025-11-25\r\n{}content-length: {}\r\n\r\n{}"
@@ -177,9 +182,75 @@ class Bench:
         )
 
 
+    def replay(self, calls=200_000, rate=2_000):
+        load = self.build_load()
+        body = json.dumps(peers.CALL, separators=(",", ":"))
+        session = peers.session(self.url, self.token)
+        request = self.ostiary.folder / "request-replay"
+        request.write_bytes(
+            (
+                f"POST /s/bench/mcp HTTP/1.1\r\nhost: 127.0.0.1:{self.ostiary.proxy_port}\r\n"
+                "content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
+                f"mcp-protocol-version: 2025-11-25\r\nauthorization: Bearer {self.token}\r\n"
+                f"mcp-session-id: {session}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+            ).encode()
+        )
+        count = lambda: int(self.ostiary.sql("select count(*) from record where kind = 'intent'")[0][0])
+        while (recorded := count()) < calls:
+            seconds = min(30, max(1, (calls - recorded) // rate))
+            command = [load, "127.0.0.1", str(self.ostiary.proxy_port), request, "64", str(rate), str(seconds)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        administrator = self.ostiary.api_token()
+        base = "/v1/namespaces/demo/releases"
+
+        def api(method, path, body=None):
+            status, answer = self.ostiary.api(method, path, body, administrator)
+            assert status < 300, answer
+            return answer
+
+        documents = [{"name": "demo.cedar", "source": HIDE + POLICIES}]
+        number = api("POST", base, {"documents": documents})["number"]
+        for _ in range(3):
+            before = [processor_seconds(pid) for pid in (self.control, self.postgres)]
+            started = time.monotonic()
+            path = f"{base}/{number}/simulations"
+            path += "/" + api("POST", path, {"limit": 10_000_000})["id"]
+            while (row := api("GET", path))["state"] in ("queued", "running"):
+                time.sleep(0.1)
+            took = time.monotonic() - started
+            control, postgres = (
+                after - earlier
+                for after, earlier in zip((processor_seconds(pid) for pid in (self.control, self.postgres)), before)
+            )
+            report = row["report"]
+            assert report["decided"] == recorded and report["changed"] == recorded, row
+            print(
+                f"replay: {recorded} recorded decisions under two releases in {took:.1f} s, {recorded / took:.0f}/s; "
+                f"CPU {control / recorded * 1e6:.0f} us of control and {postgres / recorded * 1e6:.0f} us of PostgreSQL each",
+                flush=True,
+            )
+
+
+def processor_seconds(pid):
+    """Of a process and the ones it has ended or still has as children: PostgreSQL works in children."""
+    total = 0
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(entry.name) == pid:
+            total += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == pid:
+            total += sum(map(int, fields[11:13]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="peers,latency,memory,change", help="parts, separated by commas")
+    parser.add_argument("--only", default="peers,latency,memory,change,replay", help="parts, separated by commas")
     mine, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="ostiary-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(folder)
@@ -189,7 +260,7 @@ def main():
                 if part == "peers":
                     bench.peers(options)
                 else:
-                    {"latency": bench.latency, "memory": bench.memory, "change": bench.change}[part]()
+                    getattr(bench, part)()
         finally:
             bench.close()
 
