@@ -169,8 +169,9 @@ struct ToolCallPipeline {
         intent: inout OpenIntent?,
         counted: inout Counted?
     ) async throws(Rejection) -> Release {
+        let effect = try pin(&call).effect
         if call.server.catalogue == nil { try await readCatalogue(of: call.server) }
-        let (tool, effect) = try resolve(&call)
+        let tool = try resolve(call)
         // Counted before it is decided, so that of two calls at once the second sees the first.
         let now = SystemClock.monotonic()
         let event = call.event(effect)
@@ -217,6 +218,18 @@ struct ToolCallPipeline {
 
     // MARK: - Stages
 
+    /// What was accepted under the tool's name.
+    ///
+    /// Before the server is asked for anything: a name that means nothing moves nothing.
+    private func pin(_ call: inout Call) throws(Rejection) -> GatewaySnapshot.Pin {
+        guard let pin = view.snapshot.servers[call.server.name]?.pins[call.tool] else {
+            throw Rejection(.toolUnknown, "no such tool is accepted")
+        }
+        call.facts.definition = pin.definition
+        call.timers = pin.timers
+        return pin
+    }
+
     private func readCatalogue(of server: UpstreamServer) async throws(Rejection) {
         do throws(UpstreamFault) {
             _ = try await server.refreshCatalogue(on: executor, now: SystemClock.monotonic())
@@ -228,18 +241,11 @@ struct ToolCallPipeline {
     /// The pinned tool.
     ///
     /// What is not there, not accepted, or hidden from the caller looks the same.
-    private func resolve(
-        _ call: inout Call
-    ) throws(Rejection) -> (ToolCatalogue.Tool, ToolEffect) {
-        guard let pin = view.snapshot.servers[call.server.name]?.pins[call.tool] else {
-            throw Rejection(.toolUnknown, "no such tool is accepted")
-        }
-        call.facts.definition = pin.definition
-        call.timers = pin.timers
+    private func resolve(_ call: borrowing Call) throws(Rejection) -> ToolCatalogue.Tool {
         guard let tool = call.server.catalogue?[call.tool] else {
             throw Rejection(.toolUnknown, "the server has no such tool")
         }
-        return (tool, pin.effect)
+        return tool
     }
 
     /// What this replica has counted and seen, for one release.

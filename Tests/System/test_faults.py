@@ -167,6 +167,21 @@ def test_a_server_that_is_down_is_reported_as_not_forwarded(ostiary, alice):
     assert ostiary.call("tools", "echo", {"text": "x"}, alice)[0] == 200
 
 
+def test_a_name_that_means_nothing_is_unknown_before_its_server_is_asked(ostiary):
+    # It takes connections and says nothing: there is no catalogue, and reading it would take its whole time.
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        ostiary.servers["deaf"] = ("none", deaf.getsockname()[1], None)
+        try:
+            ostiary.write_configuration()
+            token = ostiary.token("alice", "deaf")
+            answer = wait_for(
+                lambda: (found := ostiary.call("deaf", "nothing", {}, token))[0] != 401 and found[0] != 404 and found, "the server"
+            )
+            assert answer[0] == 200 and answer[1]["error"]["code"] == -32602
+        finally:
+            del ostiary.servers["deaf"]
+
+
 def test_a_slow_call_becomes_a_stream_and_ends_well(ostiary, alice):
     status, body = ostiary.call("tools", "slow", {"seconds": 3}, alice)
     assert status == 200
