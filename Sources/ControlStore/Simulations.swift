@@ -181,7 +181,10 @@ extension AdministrationStore {
     }
 
     /// What finished simulations of `release` against `other` found: the most calls that one of them saw become
-    /// permitted; `nil` when none has finished.
+    /// permitted; `nil` when there is none that says anything.
+    ///
+    /// One that decided no call says something only where it looked at all there were up to then: else a range in which
+    /// nothing happened would stand for having looked.
     public func wideningFound(
         by release: UInt64,
         against other: UInt64,
@@ -194,6 +197,9 @@ extension AdministrationStore {
             join policy_simulation_report r on r.namespace_id = s.namespace_id and r.simulation_id = s.id
             where s.namespace_id = \(namespace) and s.release_number = \(Int64(clamping: release))
                 and s.against_number = \(Int64(clamping: other))
+                and ((r.report->>'decided')::bigint > 0
+                    or s.kind = 'replay' and s.range_from is null and s.range_to >= s.created_at - interval '1 minute'
+                        and not (r.report->>'truncated')::boolean)
             """
         )
         return try storing { try rows.one().decode(at: 0, as: Int64?.self) }

@@ -76,6 +76,15 @@ struct ReleaseLifeTests {
             )
             let unseen = try await ann.post(Self.base + "/activations", activation)
             #expect(unseen.status == 409 && unseen.problem == "/problems/policy-simulation-missing")
+            // Nor has anybody looked who looked where nothing happened.
+            for nowhere in [
+                #"{"to": "2020-01-01T00:00:00Z"}"#, #"{"from": "2020-01-01T00:00:00Z"}"#,
+                #"{"kind": "shadow"}"#,
+            ] {
+                #expect(try await ann.simulate(number, nowhere).text("state") == "finished")
+                let again = try await ann.post(Self.base + "/activations", activation)
+                #expect(again.problem == "/problems/policy-simulation-missing", "\(nowhere)")
+            }
             #expect(try await ann.simulate(number).text("state") == "finished")
             let seen = try await ann.get("\(Self.releases)/\(number)")
             #expect(seen.json?["activationRefusals"]?.count == 0)
@@ -95,11 +104,12 @@ struct ReleaseLifeTests {
             #expect(back.status == 201 && back.text("kind") == "rollback")
             #expect(try await plane.activeRelease() == 1)
             #expect(
-                try await plane.trail(ann).filter { !$0.hasPrefix("api-token ") }.suffix(6).map {
+                try await plane.trail(ann).filter { !$0.hasPrefix("api-token ") }.suffix(9).map {
                     $0.hasPrefix("createSimulation sim_") ? "createSimulation" : $0
                 } == [
                     "updateNamespace sre", "createRelease \(number)", "createReview \(number)",
-                    "createSimulation", "createActivation \(number)", "createActivation 1",
+                    "createSimulation", "createSimulation", "createSimulation", "createSimulation",
+                    "createActivation \(number)", "createActivation 1",
                 ]
             )
         }
