@@ -145,8 +145,9 @@ public struct ReleaseSigner: Sendable {
 
     /// Why what is stored of a release is not what was made and signed; `nil` when it is.
     ///
-    /// Everything is held against the signed bytes: the namespace, the number, the digest and each document. So a row that
-    /// was exchanged or edited past the application is found before it comes into force.
+    /// Everything is held against the signed bytes: the namespace, the number, and the digest, which is over the names and
+    /// sources of all documents. So a row that was exchanged or edited past the application is found before it comes into
+    /// force.
     ///
     /// - Parameter release: with its documents.
     public func refusal(
@@ -167,15 +168,11 @@ public struct ReleaseSigner: Sendable {
         guard let root = try? JSONDocument(parsing: signed.bytes).root,
             root["format"]?.string == ReleaseManifest.format
         else { return "the manifest is not one of this build" }
-        let documents = release.documents.sorted { $0.name < $1.name }
         let isSame =
             root["namespace"]?.string == namespace.text
             && root["number"]?.int64 == Int64(release.number)
             && root["digest"]?.string == Text(Hex.encode(release.digest))
-            && release.digest == StoredRelease.digest(of: documents)
-            && root["documents"]?.elements.map { $0["name"]?.string } == documents.map(\.name)
-            && root["documents"]?.elements.map { $0["digest"]?.string }
-                == documents.map { Text(SHA256.digest(of: $0.source.utf8).description) }
+            && release.digest == StoredRelease.digest(of: release.documents)
         return isSame ? nil : "what is stored is not what was signed"
     }
 }
