@@ -98,7 +98,7 @@ let package = Package(
 
         // Wire codecs: bytes to values and back, no I/O.
         library("MCPProtocol", ["GatewayModel", "JSON"]),
-        library("ControlProtocol", ["GatewayModel", protobuf], exclude: ["control.proto"]),
+        library("ControlProtocol", ["GatewayModel", "JSON", protobuf], exclude: ["control.proto"]),
         library("IdentityProtocols", ["Cryptography", "GatewayModel", "JSON"]),
         library("AdminAPI", ["GatewayModel", "JSON"]),
 

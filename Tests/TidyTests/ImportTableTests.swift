@@ -21,7 +21,7 @@ import Testing
         "AuditLog": ["Cryptography", "GatewayModel", "JSON"],
         // wire codecs
         "MCPProtocol": ["GatewayModel", "JSON"],
-        "ControlProtocol": ["GatewayModel"],
+        "ControlProtocol": ["GatewayModel", "JSON"],
         "IdentityProtocols": ["Cryptography", "GatewayModel", "JSON"],
         "AdminAPI": ["GatewayModel", "JSON"],
         // infrastructure

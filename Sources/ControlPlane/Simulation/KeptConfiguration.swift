@@ -31,7 +31,7 @@ struct KeptConfiguration: Sendable {
         var subjects: [Subject] = []
         var principals: [Text: EntityUID] = [:]
         for wire in wire.subjects {
-            guard let subject = Subject(kept: wire) else { return nil }
+            guard let subject = Subject(wire) else { return nil }
             subjects.append(subject)
             principals[subject.id.text] = MCPEntities.principal(subject)
         }
@@ -53,24 +53,5 @@ struct KeptConfiguration: Sendable {
         }
         (self.subjects, self.servers) = (subjects, servers)
         (self.principals, self.definitions) = (principals, definitions)
-    }
-}
-
-extension Subject {
-    fileprivate init?(kept wire: WireSubject) {
-        guard let kind = Kind(rawValue: wire.kind), let status = Status(rawValue: wire.status)
-        else { return nil }
-        self.init(
-            id: SubjectID(wire.id),
-            issuer: Text(wire.issuer),
-            name: Text(wire.subject),
-            kind: kind,
-            status: status,
-            groups: wire.groups.map { Text($0) },
-            attributes: Dictionary(
-                wire.attributes.map { (Text($0.key), Text($0.value)) },
-                uniquingKeysWith: { first, _ in first }
-            )
-        )
     }
 }

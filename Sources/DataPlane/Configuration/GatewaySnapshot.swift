@@ -88,7 +88,13 @@ final class GatewaySnapshot: Sendable {
         }
         self.issuers = TrustedIssuers(issuers)
         self.audiences = audiences
-        let subjects = try configuration.subjects.map(Subject.init(wire:))
+        var subjects: [Subject] = []
+        for wire in configuration.subjects {
+            guard let subject = Subject(wire) else {
+                throw Refusal(reason: "a subject has an unknown kind or status")
+            }
+            subjects.append(subject)
+        }
         self.subjects = Dictionary(
             subjects.map { (SubjectKey(issuer: $0.issuer, name: $0.name), $0) },
             uniquingKeysWith: { first, _ in first }
@@ -225,26 +231,6 @@ extension TrustedIssuer {
             profiles: profiles,
             subjectClaim: wire.subjectPointer.isEmpty
                 ? "sub" : Text(String(wire.subjectPointer.dropFirst()))
-        )
-    }
-}
-
-extension Subject {
-    fileprivate init(wire: WireSubject) throws(GatewaySnapshot.Refusal) {
-        guard let kind = Kind(rawValue: wire.kind), let status = Status(rawValue: wire.status)
-        else {
-            throw GatewaySnapshot.Refusal(reason: "a subject has an unknown kind or status")
-        }
-        self.init(
-            id: SubjectID(wire.id),
-            issuer: Text(wire.issuer),
-            name: Text(wire.subject),
-            kind: kind,
-            status: status,
-            groups: wire.groups.map { Text($0) },
-            attributes: Dictionary(
-                uniqueKeysWithValues: wire.attributes.map { (Text($0.key), Text($0.value)) }
-            )
         )
     }
 }
