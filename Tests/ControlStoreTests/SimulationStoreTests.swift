@@ -202,7 +202,7 @@ struct SimulationStoreTests {
                     by: worker,
                     recordsRead: 1,
                     widening: found,
-                    report: Array("{}".utf8)
+                    report: Array(#"{"decided":5}"#.utf8)
                 )
             }
             #expect(try await widening(2) == 3)
