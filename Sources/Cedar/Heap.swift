@@ -284,13 +284,24 @@ struct BitMask {
     private let words: UnsafeMutableBufferPointer<UInt64>
 
     /// Calls `body` with two masks of `words` words each, without defined content.
+    ///
+    /// They are on the stack for up to 16,384 policies: a temporary allocation is from the heap beyond a kilobyte, which
+    /// two masks of 4,096 policies fill.
     static func withPair<R>(words: Int, _ body: (BitMask, BitMask) -> R) -> R {
-        withUnsafeTemporaryAllocation(of: UInt64.self, capacity: max(words * 2, 1)) { memory in
-            memory.initialize(repeating: 0)
-            return body(
+        func call(_ memory: UnsafeMutableBufferPointer<UInt64>) -> R {
+            body(
                 BitMask(words: UnsafeMutableBufferPointer(rebasing: memory[0..<words])),
                 BitMask(words: UnsafeMutableBufferPointer(rebasing: memory[words..<words * 2]))
             )
+        }
+        if words > 64, words <= 256 {
+            var room = InlineArray<512, UInt64>(repeating: 0)
+            var span = room.mutableSpan
+            return span.withUnsafeMutableBufferPointer { call($0) }
+        }
+        return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: max(words * 2, 1)) {
+            $0.initialize(repeating: 0)
+            return call($0)
         }
     }
 
@@ -319,7 +330,7 @@ struct BitMask {
     }
 
     func insert(_ bit: Int) {
-        precondition(bit >> 6 < words.count, "a policy outside the mask")
+        precondition(UInt(bitPattern: bit) >> 6 < words.count, "a policy outside the mask")
         words[bit >> 6] |= 1 << UInt64(bit & 63)
     }
 

@@ -95,6 +95,23 @@ import Testing
         #expect(first && !second)
     }
 
+    /// The masks of so many policies are in other memory than those of few.
+    @Test func `the index changes no answer where there are many policies`() throws {
+        var world = World(seed: 77, names: 600)
+        let compiled = CompiledPolicySet(try world.policies(count: 4_300))
+        let snapshot = try EntitySnapshot(entities: world.entities())
+        let indexed = Authorizer(policies: compiled, entities: snapshot)
+        let plain = Authorizer(policies: compiled, entities: snapshot, usesIndex: false)
+        var applying = 0
+        for _ in 0..<20 {
+            let request = world.request()
+            let answer = indexed.decide(request)
+            try #require(answer == plain.decide(request))
+            applying += answer.determining.count
+        }
+        #expect(applying > 100)
+    }
+
     private func id(_ number: Int) -> PolicyID { PolicyID(Text("link-\(number)")) }
 }
 
@@ -103,13 +120,16 @@ private struct World {
     private var random: SplitMix
     private var linkNumber = 0
     private var linked: [PolicyID] = []
+    /// How many entities of each type there are.
+    private let names: Int
 
-    init(seed: UInt64) {
+    init(seed: UInt64, names: Int = 8) {
         random = SplitMix(seed: seed)
+        self.names = names
     }
 
     private mutating func uid(_ type: Text) -> EntityUID {
-        EntityUID(type: type, id: Text("\(random.next(8))"))
+        EntityUID(type: type, id: Text("\(random.next(names))"))
     }
 
     mutating func request() -> Request {
@@ -125,10 +145,10 @@ private struct World {
     mutating func entities() -> [Entity] {
         var entities: [Entity] = []
         for type in ["U", "G", "R", "Action"] as [Text] {
-            for number in 0..<8 where random.next(5) > 0 {
+            for number in 0..<names where random.next(5) > 0 {
                 let parents = (0..<random.next(4)).map { _ in
                     // Later names only, so that there are no cycles.
-                    let upper = type == "U" ? random.next(8) : number + 1 + random.next(4)
+                    let upper = type == "U" ? random.next(names) : number + 1 + random.next(4)
                     return EntityUID(type: type == "U" ? "G" : type, id: Text("\(upper)"))
                 }
                 entities.append(
@@ -143,8 +163,10 @@ private struct World {
         return entities
     }
 
-    mutating func policies() throws -> PolicySet {
-        let text = (0..<random.next(60) + 1).map { _ in policy() }.joined(separator: "\n")
+    mutating func policies() throws -> PolicySet { try policies(count: random.next(60) + 1) }
+
+    mutating func policies(count: Int) throws -> PolicySet {
+        let text = (0..<count).map { _ in policy() }.joined(separator: "\n")
         var set = try PolicySet.parse(text)
         for template in set.policies where template.isTemplate {
             for _ in 0..<random.next(12) { try link(template, &set) }
@@ -213,7 +235,8 @@ private struct World {
         let type = types[random.next(types.count)]
         let isAction = variable == "action"
         let entity =
-            !isAction && random.next(3) == 0 ? "?\(variable)" : "\(type)::\"\(random.next(10))\""
+            !isAction && random.next(3) == 0
+            ? "?\(variable)" : "\(type)::\"\(random.next(names + 2))\""
         switch random.next(isAction ? 4 : 6) {
         case 0: return variable
         case 1: return "\(variable) == \(entity)"
