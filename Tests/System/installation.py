@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import ssl
@@ -26,13 +27,35 @@ POLICIES = """
 """
 
 
+GIVEN = set()
+
+
+def free_ports(count):
+    """The first of so many ports in a row, given once. The kernel gives them to no connection and to no listener on port 0: one that
+    is free now stays so until its process starts, and while it is restarted."""
+    low, high = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    firsts = [*range(10_000, low - count), *range(high + 1, 65_536 - count)] or range(10_000, 65_536 - count)
+    for first in random.sample(firsts, len(firsts)):
+        ports = range(first, first + count)
+        if GIVEN.isdisjoint(ports) and all(map(is_free, ports)):
+            GIVEN.update(ports)
+            return first
+    raise AssertionError("no ports are free")
+
+
+def is_free(port):
+    with socket.socket() as s, contextlib.suppress(OSError):
+        s.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)
 
 
-def wait_for(condition, what, seconds=30):
+def wait_for(condition, what, seconds=120):
+    """What a condition brings, once it holds. The bound is for what hangs, not for what a slow machine takes."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, subprocess.CalledProcessError, json.JSONDecodeError):
@@ -76,12 +99,21 @@ class Installation:
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def stop(self, name, how=signal.SIGTERM, seconds=30):
+    def stop(self, name, how=signal.SIGTERM, seconds=120):
         process = self.processes.pop(name, None)
         if process and process.poll() is None:
             process.send_signal(how)
             process.wait(seconds)
         return process
+
+    def listening(self, name, port):
+        """Until a process that was spawned takes connections. One that ended says why."""
+
+        def taken():
+            assert self.processes[name].poll() is None, f"{name} ended:\n{self.log(name)[-3000:]}"
+            return socket.create_connection(("127.0.0.1", port), 10).close() or True
+
+        wait_for(taken, name)
 
     def control(self, *arguments):
         done = subprocess.run(
@@ -89,10 +121,22 @@ class Installation:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def refused(self, program, *arguments, **environment):
+        """What a process says that must not start."""
+        done = subprocess.run(
+            [str(BIN / program), *map(str, arguments)],
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode > 0, (done.returncode, done.stderr)
+        return done.stderr
 
     # -- life --
 
@@ -148,7 +192,7 @@ class Installation:
         kind, port, python = self.servers.get(name, (kind, free_port(), python))
         self.servers[name] = (kind, port, python)
         self.spawn(f"server-{name}", python, ROOT / "Tests/System/servers.py", kind, port, self.folder / f"{name}.ran")
-        wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, f"server {name}")
+        self.listening(f"server-{name}", port)
 
     def server_url(self, name):
         return f"http://127.0.0.1:{self.servers[name][1]}/mcp"
@@ -191,7 +235,7 @@ class Installation:
         listen = self.control_admin.removeprefix("http://")
         self.spawn("control", BIN / "ostiary-control", "serve", OSTIARY_ADMIN_LISTEN=listen)
         for port in (self.link_port, self.api_port):
-            wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, "control")
+            self.listening("control", port)
 
     def enrol(self, token=None):
         self.state = self.folder / "proxy"
@@ -228,7 +272,7 @@ class Installation:
             status, body = self.post(server, {"method": "tools/list"}, token)
             return status == 200 and any(t["name"] == tool for t in body["result"]["tools"])
 
-        wait_for(listed, f"tool {tool} of {server}", 60)
+        wait_for(listed, f"tool {tool} of {server}")
 
     def api_token(self, role="administrator", *arguments):
         return self.control("api-token", "--role", role, "--name", "tests", *arguments).strip()
@@ -245,7 +289,7 @@ class Installation:
             f"http://127.0.0.1:{self.api_port}{path}", data, headers, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 status, raw = response.status, response.read()
         except urllib.error.HTTPError as error:
             status, raw = error.code, error.read()
@@ -255,7 +299,7 @@ class Installation:
         for name in list(self.processes):
             with contextlib.suppress(Exception):
                 self.stop(name, signal.SIGKILL)
-        subprocess.run([ROOT / "scripts/postgres", "stop", self.folder / "postgres"], timeout=60)
+        subprocess.run([ROOT / "scripts/postgres", "discard", self.folder / "postgres"], timeout=120)
 
     # -- use --
 
@@ -288,7 +332,10 @@ class Installation:
         return jwt.encode(payload, self.issuer_key if key is None else key or None, algorithm=algorithm, headers=head)
 
     def post(self, server, message, token, headers=None, modern=True, body=None):
-        """One hand-made message; answers status and JSON body (or text)."""
+        """One hand-made message; answers status and JSON body (or text).
+
+        An answer that takes more than two seconds comes as a stream, on a slow machine any: its last message is the body then, as a
+        client reads it. What came as bytes is in `last_text`."""
         message = {"jsonrpc": "2.0", "id": 1, **message}
         fields = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         if token:
@@ -308,22 +355,31 @@ class Installation:
         data = body if body is not None else json.dumps(message).encode()
         request = urllib.request.Request(self.resource(server), data, fields)
         try:
-            with urllib.request.urlopen(request, timeout=60, context=self.tls) as response:
+            with urllib.request.urlopen(request, timeout=120, context=self.tls) as response:
                 status, raw, self.last_headers = response.status, response.read(), response.headers
         except urllib.error.HTTPError as error:
             status, raw, self.last_headers = error.code, error.read(), error.headers
+        self.last_text = raw.decode(errors="replace")
+        text = self.last_text
+        if self.last_headers.get("content-type") == "text/event-stream":
+            text = next((line[6:] for line in reversed(text.splitlines()) if line.startswith("data: ")), text)
         try:
-            return status, json.loads(raw)
+            return status, json.loads(text)
         except ValueError:
-            return status, raw.decode(errors="replace")
+            return status, text
 
     def call(self, server, tool, arguments, token, **more):
         return self.post(server, {"method": "tools/call", "params": {"name": tool, "arguments": arguments}}, token, **more)
 
+    def serves(self, token, server="tools", tool="echo", arguments={"text": "x"}):
+        """Whether a call is carried now, whatever stops it when it is not."""
+        status, body = self.call(server, tool, arguments, token)
+        return status == 200 and isinstance(body, dict) and "result" in body and not body["result"].get("isError")
+
     def probe(self, url):
         """Status and body of what an admin listener says; JSON as such."""
         try:
-            with urllib.request.urlopen(url, timeout=10) as response:
+            with urllib.request.urlopen(url, timeout=60) as response:
                 status, raw = response.status, response.read()
         except urllib.error.HTTPError as error:
             status, raw = error.code, error.read()
@@ -350,7 +406,7 @@ class Installation:
 
     def sql(self, query):
         done = subprocess.run(
-            ["psql", "-At", "-F", "\t", self.database, "-c", query], capture_output=True, text=True, timeout=30
+            ["psql", "-At", "-F", "\t", self.database, "-c", query], capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stderr
         return [line.split("\t") for line in done.stdout.splitlines()]
@@ -358,3 +414,29 @@ class Installation:
     def records(self, where="true"):
         rows = self.sql(f"select convert_from(body, 'UTF8') from record where {where} order by position")
         return [json.loads(row[0]) for row in rows]
+
+    def newest(self):
+        """Where the log stands: what is recorded from here on comes after it."""
+        return int(self.sql("select coalesce(max(position), 0) from record")[0][0])
+
+    def refusal(self, after, **wanted):
+        """The refusal with these members that came after a place in the log. Nothing waits for refusals: they come soon."""
+
+        def found():
+            return [r for r in self.records(f"kind = 'refusal' and position > {after}") if wanted.items() <= r.items()]
+
+        return wait_for(found, f"a refusal with {wanted}")[-1]
+
+    def last_outcome(self):
+        """End and code of the newest intent's outcome. An intent is there before its call is answered, its outcome soon after."""
+        intent = self.records("kind = 'intent'")[-1]
+
+        def found():
+            return self.sql(
+                "select c.outcome, coalesce(r.code, '') from call_outcome c join record r on (r.instance, r.epoch, r.kind, r.n) = "
+                "(c.outcome_instance, c.outcome_epoch, 'outcome', c.outcome_n) "
+                f"where c.instance = '{intent['instance']}' and c.epoch = {intent['epoch']} and c.intent_n = {intent['n']} "
+                "and not r.annotation"
+            )
+
+        return tuple(wait_for(found, "the outcome")[-1])

@@ -43,10 +43,10 @@ class LemonLDAP:
             ])),
             LD_LIBRARY_PATH=str(library), LLNG_DEFAULTCONFFILE=str(self.folder / "lemonldap-ng.ini"),
         )
-        wait_for(lambda: self.get("/.well-known/openid-configuration")[0] == 200, "LemonLDAP::NG", 60)
+        wait_for(lambda: self.get("/.well-known/openid-configuration")[0] == 200, "LemonLDAP::NG")
 
     def configure(self, fixtures):
-        run = lambda *command: subprocess.run(command, cwd=self.folder, check=True, capture_output=True, timeout=60)
+        run = lambda *command: subprocess.run(command, cwd=self.folder, check=True, capture_output=True, timeout=120)
         run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "idp.key", "-out", "idp.crt",
             "-days", "1", "-subj", "/CN=idp")
         (self.folder / "idp.pub").write_bytes(run("openssl", "rsa", "-in", "idp.key", "-pubout").stdout)
@@ -54,7 +54,7 @@ class LemonLDAP:
         base = SOFTWARE / "var/lib/lemonldap-ng/conf/lmConf-1.json"
         made = self.folder / "conf/lmConf-1.json"
         subprocess.run(
-            [sys.executable, fixtures / "llng/mkconf.py", made], cwd=self.folder, check=True, timeout=60,
+            [sys.executable, fixtures / "llng/mkconf.py", made], cwd=self.folder, check=True, timeout=120,
             env={**os.environ, "LLNG_BASE": str(base)},
         )
         text = made.read_text().replace("127.0.0.1:19000", f"127.0.0.1:{self.port}")
@@ -78,7 +78,7 @@ class LemonLDAP:
         data = None if form is None else urllib.parse.urlencode(form).encode()
         request = urllib.request.Request(self.issuer + path, data, fields)
         try:
-            with urllib.request.build_opener(Stay).open(request, timeout=20) as response:
+            with urllib.request.build_opener(Stay).open(request, timeout=60) as response:
                 return response.status, response.headers, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read().decode()

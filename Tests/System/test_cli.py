@@ -15,7 +15,7 @@ RECORD = {
 
 
 def ostiary(*arguments, stdin=b""):
-    return subprocess.run([str(BIN / "ostiary"), *arguments], input=stdin, capture_output=True, timeout=60)
+    return subprocess.run([str(BIN / "ostiary"), *arguments], input=stdin, capture_output=True, timeout=300)
 
 
 def test_conformance_counts_what_agrees(tmp_path):

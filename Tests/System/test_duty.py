@@ -47,14 +47,14 @@ def test_a_proxy_without_control_is_not_ready_and_lives(ostiary):
 
 def test_a_control_without_its_database_is_not_ready_and_lives(ostiary):
     folder = ostiary.folder / "postgres"
-    subprocess.run([ROOT / "scripts/postgres", "stop", folder], check=True, timeout=60)
+    subprocess.run([ROOT / "scripts/postgres", "stop", folder], check=True, timeout=120)
     try:
-        wait_for(lambda: "database" in ostiary.problems(ostiary.control_admin), "the reason", 60)
+        wait_for(lambda: "database" in ostiary.problems(ostiary.control_admin), "the reason")
         assert ostiary.probe(f"{ostiary.control_admin}/livez")[0] == 200
     finally:
-        subprocess.run([ROOT / "scripts/postgres", "start", folder], check=True, timeout=60)
-    wait_for(lambda: not ostiary.problems(ostiary.control_admin), "readiness", 60)
-    wait_for(lambda: not ostiary.problems(ostiary.proxy_admin), "readiness of the proxy", 60)
+        subprocess.run([ROOT / "scripts/postgres", "start", folder], check=True, timeout=120)
+    wait_for(lambda: not ostiary.problems(ostiary.control_admin), "readiness")
+    wait_for(lambda: not ostiary.problems(ostiary.proxy_admin), "readiness of the proxy")
 
 
 def test_a_database_that_may_lose_commits_makes_control_not_ready(ostiary):
@@ -63,18 +63,18 @@ def test_a_database_that_may_lose_commits_makes_control_not_ready(ostiary):
         # Sessions that exist keep their setting: the next ones have it.
         ostiary.sql("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'")
         wait_for(
-            lambda: "synchronous_commit is off" in ostiary.problems(ostiary.control_admin).get("database", ""), "the reason", 60
+            lambda: "synchronous_commit is off" in ostiary.problems(ostiary.control_admin).get("database", ""), "the reason"
         )
     finally:
         ostiary.sql("alter role ostiary_app reset synchronous_commit")
         ostiary.sql("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'")
-    wait_for(lambda: not ostiary.problems(ostiary.control_admin), "readiness", 60)
-    wait_for(lambda: not ostiary.problems(ostiary.proxy_admin), "readiness of the proxy", 60)
+    wait_for(lambda: not ostiary.problems(ostiary.control_admin), "readiness")
+    wait_for(lambda: not ostiary.problems(ostiary.proxy_admin), "readiness of the proxy")
 
 
 def test_a_stopping_proxy_says_so_first_and_still_serves(ostiary, alice):
     ostiary.stop("proxy")
-    ostiary.start_proxy(OSTIARY_DRAIN_DELAY_MS="4000")
+    ostiary.start_proxy(OSTIARY_DRAIN_DELAY_MS="10000")
     ostiary.wait_ready()
     process = ostiary.processes["proxy"]
     process.send_signal(signal.SIGTERM)
@@ -82,7 +82,7 @@ def test_a_stopping_proxy_says_so_first_and_still_serves(ostiary, alice):
     # A load balancer that has not looked yet still sends calls: they are carried.
     status, body = ostiary.call("tools", "echo", {"text": "late"}, alice)
     assert status == 200 and body["result"]["content"][0]["text"] == "late"
-    process.wait(30)
+    process.wait(120)
     assert process.returncode == 0
     ostiary.start_proxy()
     ostiary.wait_ready()
@@ -103,18 +103,13 @@ def test_a_drain_has_a_deadline(ostiary, alice):
     caller = threading.Thread(target=call)
     caller.start()
     wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
-    process = ostiary.stop("proxy", seconds=25)
+    process = ostiary.stop("proxy", seconds=45)
     assert process.returncode == 0
-    caller.join(10)
+    caller.join(40)
     assert not caller.is_alive()
     ostiary.start_proxy()
     ostiary.wait_ready()
-    intent = ostiary.records("kind = 'intent'")[-1]
-    rows = wait_for(
-        lambda: ostiary.sql(f"select outcome from call_outcome where epoch = {intent['epoch']} and intent_n = {intent['n']}"),
-        "the outcome",
-    )
-    assert rows == [["failed"]]
+    assert ostiary.last_outcome()[0] == "failed"
 
 
 # -- metrics --
@@ -129,8 +124,10 @@ def test_calls_are_counted_by_server_tool_and_end_and_callers_invent_no_series(o
     ostiary.post("tools", {"method": "made/up"}, alice)
     ostiary.post("made-up-server", {"method": "tools/list"}, alice)
     ostiary.post("tools", {"method": "tools/list"}, None)
-    after = ostiary.metrics(ostiary.proxy_admin)
     name = "mcp_server_operation_duration_seconds_count"
+    # What ended is counted after it was answered.
+    wait_for(lambda: count(ostiary.metrics(ostiary.proxy_admin), name) - count(before, name) >= 7, "the last count")
+    after = ostiary.metrics(ostiary.proxy_admin)
 
     def grew(metric=name, **attributes):
         return count(after, metric, **attributes) - count(before, metric, **attributes)
@@ -165,7 +162,9 @@ def test_limits_that_are_reached_are_counted(ostiary, alice):
     assert ostiary.post("tools", {"method": "ping"}, alice, body=b"[" * 500)[0] == 400
     assert ostiary.post("tools", {"method": "ping"}, alice, headers={"x-long": "x" * 20_000})[0] == 431
     assert ostiary.post(f"tools/{'x' * 5000}", {"method": "ping"}, alice)[0] == 414
-    assert {limit: value - before[limit] for limit, value in reached().items()} == dict.fromkeys(before, 1)
+    grew = lambda: {limit: value - before[limit] for limit, value in reached().items()}
+    wait_for(lambda: all(grew().values()), "the counts")
+    assert grew() == dict.fromkeys(before, 1)
 
 
 # -- TLS --
@@ -194,12 +193,12 @@ def over_tls():
 def test_an_unmodified_client_calls_through_tls_under_a_private_authority(over_tls, client, python, mode):
     command = [python, ROOT / "Tests/System/clients" / client, over_tls.resource("tools"), over_tls.token("alice", "tools"), mode]
     trusting = {**os.environ, "SSL_CERT_FILE": str(over_tls.authority)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=trusting)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=trusting)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["echo"] == "hello"
     # The same client without the authority does not talk to it.
     strange = {name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=strange)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=strange)
     assert done.returncode != 0 and "CERTIFICATE_VERIFY_FAILED" in done.stderr
 
 
@@ -223,8 +222,8 @@ def test_a_renewed_certificate_is_used_without_a_restart(over_tls):
 
     before, pid = certificate(), over_tls.processes["proxy"].pid
     (over_tls.folder / "tls/listener.pem").unlink()
-    subprocess.run([ROOT / "scripts/certificates", over_tls.folder / "tls"], check=True, timeout=60)
-    wait_for(lambda: certificate() != before, "the new certificate", 60)
+    subprocess.run([ROOT / "scripts/certificates", over_tls.folder / "tls"], check=True, timeout=120)
+    wait_for(lambda: certificate() != before, "the new certificate")
     assert over_tls.processes["proxy"].poll() is None and over_tls.processes["proxy"].pid == pid
     assert over_tls.call("tools", "echo", {"text": "x"}, over_tls.token("alice", "tools"))[0] == 200
 

@@ -14,20 +14,6 @@ import pytest
 from installation import PYTHON_LEGACY, ROOT, Installation, free_port, wait_for
 
 
-def outcome_of_last_call(ostiary):
-    """End and code of the newest intent's outcome."""
-    intent = ostiary.records("kind = 'intent'")[-1]
-
-    def found():
-        return ostiary.sql(
-            "select c.outcome, coalesce(r.code, '') from call_outcome c join record r on "
-            "(r.instance, r.kind, r.n) = (c.outcome_instance, 'outcome', c.outcome_n) "
-            f"where c.epoch = {intent['epoch']} and c.intent_n = {intent['n']} and not r.annotation"
-        )
-
-    return tuple(wait_for(found, "the outcome")[-1])
-
-
 class Liar:
     """An HTTP server that speaks MCP honestly until it is asked to run a tool."""
 
@@ -129,7 +115,7 @@ def test_a_server_that_lies_is_told_as_such_and_recorded(ostiary, name):
         assert status == 200 and body["result"]["isError"] is True
         assert body["result"]["_meta"]["ostiary/decision"]["code"] == code
         assert "evil" not in json.dumps(body) and "www-authenticate" not in ostiary.last_headers
-        assert outcome_of_last_call(ostiary)[1] == code
+        assert ostiary.last_outcome()[1] == code
     finally:
         liar.close()
         del ostiary.servers[server]
@@ -161,7 +147,7 @@ def test_a_server_that_is_down_is_reported_as_not_forwarded(ostiary, alice):
         status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
         assert status == 200 and body["result"]["isError"] is True
         assert body["result"]["_meta"]["ostiary/decision"]["code"] == "upstream_unreachable"
-        assert outcome_of_last_call(ostiary) == ("not_forwarded", "upstream_unreachable")
+        assert ostiary.last_outcome() == ("not_forwarded", "upstream_unreachable")
     finally:
         ostiary.start_server("tools")
     assert ostiary.call("tools", "echo", {"text": "x"}, alice)[0] == 200
@@ -183,20 +169,21 @@ def test_a_name_that_means_nothing_is_unknown_before_its_server_is_asked(ostiary
 
 
 def test_a_slow_call_becomes_a_stream_and_ends_well(ostiary, alice):
-    status, body = ostiary.call("tools", "slow", {"seconds": 3}, alice)
+    # Two seconds make a stream of it; a slow machine may need a few more.
+    status, body = ostiary.call("tools", "slow", {"seconds": 6}, alice)
     assert status == 200
     assert ostiary.last_headers["content-type"] == "text/event-stream"
-    assert body.startswith(": ") and '"text":"done"' in body
+    assert ostiary.last_text.startswith(": ") and body["result"]["content"][0]["text"] == "done"
 
 
 def test_a_client_that_goes_away_leaves_an_outcome(ostiary, alice):
     url = ostiary.resource("tools")
     message = {
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {"name": "slow", "arguments": {"seconds": 2}, "_meta": {
+        "params": {"name": "slow", "arguments": {"seconds": 50}, "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}},
     }
-    body = json.dumps(message)
+    body, before = json.dumps(message), len(ostiary.ran("tools"))
     with socket.create_connection(("127.0.0.1", ostiary.proxy_port)) as client:
         client.sendall(
             (
@@ -206,10 +193,8 @@ def test_a_client_that_goes_away_leaves_an_outcome(ostiary, alice):
                 f"content-length: {len(body)}\r\n\r\n{body}"
             ).encode()
         )
-        before = len(ostiary.ran("tools"))
-        wait_for(lambda: len(ostiary.ran("tools")) > before or before, "the call")
-        time.sleep(0.3)
-    assert outcome_of_last_call(ostiary) == ("failed", "cancelled")
+        wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
+    assert ostiary.last_outcome() == ("failed", "cancelled")
 
 
 def test_with_the_control_plane_away_calls_are_refused_in_time_and_nothing_is_forwarded(ostiary, alice):
@@ -222,24 +207,24 @@ def test_with_the_control_plane_away_calls_are_refused_in_time_and_nothing_is_fo
             took = time.monotonic() - started
             assert status == 200 and body["result"]["isError"] is True
             assert body["result"]["_meta"]["ostiary/decision"] == {"code": "record_unavailable", "retry": "afterBackoff"}
-            assert took < 10, "the budget is a second; this bound is for slow machines"
+            assert took < 30, "the budget is a second; this bound is for slow machines"
         assert len(ostiary.ran("tools")) == before
     finally:
         ostiary.start_control()
-    wait_for(lambda: not ostiary.call("tools", "echo", {"text": "x"}, alice)[1]["result"].get("isError"), "recovery")
+    wait_for(lambda: ostiary.serves(alice), "recovery")
 
 
 def test_a_restart_of_postgresql_loses_nothing(ostiary, alice):
     folder = ostiary.folder / "postgres"
-    subprocess.run([ROOT / "scripts/postgres", "stop", folder], check=True, timeout=60)
+    subprocess.run([ROOT / "scripts/postgres", "stop", folder], check=True, timeout=120)
     before = len(ostiary.ran("tools"))
     try:
         status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
         assert body["result"]["_meta"]["ostiary/decision"]["code"] == "record_unavailable"
         assert len(ostiary.ran("tools")) == before
     finally:
-        subprocess.run([ROOT / "scripts/postgres", "start", folder], check=True, timeout=60)
-    wait_for(lambda: not ostiary.call("tools", "echo", {"text": "x"}, alice)[1]["result"].get("isError"), "recovery")
+        subprocess.run([ROOT / "scripts/postgres", "start", folder], check=True, timeout=120)
+    wait_for(lambda: ostiary.serves(alice), "recovery")
     # What was refused meanwhile is on record all the same: it was owed.
     wait_for(lambda: ostiary.sql("select count(*) from record where code = 'record_unavailable'")[0][0] != "0", "the refusal")
 
@@ -253,10 +238,10 @@ def test_a_graceful_stop_lets_the_call_in_hand_end(ostiary, alice):
     process = ostiary.stop("proxy")
     caller.join()
     assert process.returncode == 0
-    assert answers[0][0] == 200 and '"text":"done"' in json.dumps(answers[0][1]).replace('": "', '":"')
+    assert answers[0][0] == 200 and answers[0][1]["result"]["content"][0]["text"] == "done"
     ostiary.start_proxy()
     ostiary.wait_ready()
-    assert outcome_of_last_call(ostiary)[0] in ("succeeded", "unknown")
+    assert ostiary.last_outcome()[0] in ("succeeded", "unknown")
 
 
 def test_a_certificate_is_renewed_before_it_ends_and_the_next_link_uses_it(ostiary, alice):
@@ -272,14 +257,15 @@ def test_a_certificate_is_renewed_before_it_ends_and_the_next_link_uses_it(ostia
     assert ostiary.call("tools", "echo", {"text": "renewed"}, alice)[0] == 200
 
 
-# -- with short times: a lease of two seconds, calls of one and a half --
+# -- with short times: a lease of six seconds, calls of one and a half --
 
 
 @pytest.fixture(scope="module")
 def hasty():
     with tempfile.TemporaryDirectory(prefix="ostiary-hasty-", ignore_cleanup_errors=True) as folder:
         installation = Installation(
-            folder, OSTIARY_LEASE_MS="2000", OSTIARY_LEASE_GRACE_MS="1000", OSTIARY_CALL_TIMEOUT_MS="60000"
+            # Renewed every second: it must not end while the machine is merely busy.
+            folder, OSTIARY_LEASE_MS="6000", OSTIARY_LEASE_GRACE_MS="1000", OSTIARY_CALL_TIMEOUT_MS="60000"
         )
         try:
             installation.start()
@@ -294,7 +280,7 @@ def outcome_of(ostiary, intent):
             f"select outcome from call_outcome where instance = '{intent['instance']}' and epoch = {intent['epoch']} "
             f"and intent_n = {intent['n']}"
         ),
-        "the outcome", 60,
+        "the outcome",
     )
     assert len(rows) == 1
     return rows[0][0]
@@ -303,33 +289,32 @@ def outcome_of(ostiary, intent):
 def test_a_call_at_a_server_is_abandoned_when_the_lease_ends_and_new_ones_are_refused(hasty):
     alice, answers = hasty.token("alice", "tools"), []
     before = len(hasty.ran("tools"))
-    caller = threading.Thread(target=lambda: answers.append(hasty.call("tools", "slow", {"seconds": 40}, alice)))
+    caller = threading.Thread(target=lambda: answers.append(hasty.call("tools", "slow", {"seconds": 55}, alice)))
     caller.start()
     wait_for(lambda: len(hasty.ran("tools")) > before, "the call")
     hasty.stop("control", signal.SIGKILL)
     try:
         # Long before the server would answer.
-        caller.join(25)
+        caller.join(45)
         assert not caller.is_alive()
         status, body = answers[0]
-        assert status == 200 and '"code":"aborted"' in str(body).replace("'", '"').replace(": ", ":")
+        assert status == 200 and body["result"]["_meta"]["ostiary/decision"]["code"] == "aborted"
         # That the server also notes the end of the first call, sooner or later, is not a call.
         called = lambda: [ran for ran in hasty.ran("tools") if not ran["tool"].endswith("-cancelled")]
         ran = len(called())
-        assert hasty.problems(hasty.proxy_admin).keys() == {"lease", "link"}
+        wait_for(lambda: hasty.problems(hasty.proxy_admin).keys() == {"lease", "link"}, "both problems")
         for message in ({"method": "tools/list"}, {"method": "tools/call", "params": {"name": "echo", "arguments": {"text": "x"}}}):
             assert hasty.post("tools", message, alice)[0] == 503
         assert hasty.last_headers["retry-after"]
         assert len(called()) == ran
     finally:
         hasty.start_control()
-    wait_for(lambda: not hasty.problems(hasty.proxy_admin), "recovery")
-    assert hasty.call("tools", "echo", {"text": "back"}, alice)[0] == 200
+    wait_for(lambda: hasty.serves(alice), "recovery")
     intent = next(r for r in reversed(hasty.records("kind = 'intent'")) if r["tool"] == "slow")
     # The proxy's own word, or control's if it closed the epoch first; never both.
     assert outcome_of(hasty, intent) in ("failed", "unknown")
-    codes = [r.get("code") for r in hasty.records("kind = 'outcome'") if r["intent"] == intent["n"] and r["instance"] == "demo-1"]
-    assert "aborted" in codes
+    ends = lambda: [r for r in hasty.records("kind = 'outcome'") if r["intent"] == intent["n"] and r["instance"] == "demo-1"]
+    wait_for(lambda: "aborted" in [r.get("code") for r in ends()], "the proxy's word")
 
 
 def test_a_server_that_is_silent_costs_the_time_of_a_call_and_no_more(hasty):
@@ -339,11 +324,11 @@ def test_a_server_that_is_silent_costs_the_time_of_a_call_and_no_more(hasty):
 
     def drip(message):
         yield b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n"
-        for _ in range(100):
+        for _ in range(400):
             time.sleep(0.2)
             yield b" "
 
-    silent = Liar(port, lambda m: time.sleep(30) or b"" if m["params"]["name"] == "lie" and not m["params"].get("arguments") else drip(m))
+    silent = Liar(port, lambda m: time.sleep(80) or b"" if m["params"]["name"] == "lie" and not m["params"].get("arguments") else drip(m))
     hasty.servers["silent"] = ("liar", port, None)
     try:
         hasty.write_configuration()
@@ -354,10 +339,11 @@ def test_a_server_that_is_silent_costs_the_time_of_a_call_and_no_more(hasty):
             headers = {"mcp-param-region": "eu"} if arguments else {}
             status, body = hasty.call("silent", "lie", arguments, token, headers=headers)
             assert status == 200 and body["result"]["_meta"]["ostiary/decision"]["code"] == "upstream_timeout"
-            assert 1 < time.monotonic() - started < 20
-            assert outcome_of_last_call(hasty) == ("failed", "upstream_timeout")
-        series = hasty.metrics(hasty.proxy_admin)
-        assert series['ostiary_limit_reached_total{ostiary_limit="call_time"}'] == 2
+            assert 1 < time.monotonic() - started < 60, "the server takes longer"
+            assert hasty.last_outcome() == ("failed", "upstream_timeout")
+        reached = lambda: hasty.metrics(hasty.proxy_admin).get('ostiary_limit_reached_total{ostiary_limit="call_time"}', 0)
+        wait_for(lambda: reached() >= 2, "the count")
+        assert reached() == 2
     finally:
         silent.close()
         del hasty.servers["silent"]
@@ -400,11 +386,10 @@ def test_a_server_that_forgot_its_sessions_is_asked_again_under_the_same_intent(
     intents = len(older.records("kind = 'intent'"))
     status, body = older.call("older", "echo", {"text": "after"}, token, **more)
     assert status == 200
-    body = body if isinstance(body, dict) else json.loads(body.split("data: ")[-1])
     assert body["result"]["content"][0]["text"] == "after"
     assert [run["text"] for run in older.ran("older") if run["tool"] == "echo"][-2:] == ["before", "after"]
     assert len(older.records("kind = 'intent'")) == intents + 1
-    assert outcome_of_last_call(older) == ("succeeded", "")
+    assert older.last_outcome() == ("succeeded", "")
 
 
 @pytest.mark.parametrize("server", ["older", "tools"])
@@ -434,11 +419,11 @@ def test_a_cancel_by_name_ends_the_call_here_and_at_the_server(older, server):
     cancel = {"method": "notifications/cancelled", "params": {"requestId": 77, "reason": "changed my mind"}}
     body = json.dumps({"jsonrpc": "2.0", **cancel}).encode()
     assert older.post(server, cancel, token, headers=session, modern=False, body=body)[0] == 202
-    caller.join(20)
+    caller.join(40)
     assert not caller.is_alive()
     # A cancelled request has no response.
     assert answers[0][0] == 200 and '"result"' not in str(answers[0][1]) and '"error"' not in str(answers[0][1])
-    assert outcome_of_last_call(older) == ("failed", "cancelled")
+    assert older.last_outcome() == ("failed", "cancelled")
     wait_for(lambda: any(run["tool"] == "slow-cancelled" for run in older.ran(server)[before:]), "the cancel at the server")
 
 
@@ -472,6 +457,6 @@ def test_a_legacy_client_that_drops_its_connection_cancels_nothing_and_breaks_no
             ).encode()
         )
         wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
-    assert outcome_of_last_call(ostiary) == ("succeeded", "")
+    assert ostiary.last_outcome() == ("succeeded", "")
     assert ostiary.processes["proxy"].poll() is None and ostiary.processes["proxy"].pid == pid
     assert ostiary.call("tools", "echo", {"text": "x"}, alice)[0] == 200

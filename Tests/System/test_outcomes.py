@@ -52,7 +52,7 @@ def outcomes(shared_installation):
 
 def test_a_call_that_needs_approval_is_pending_and_goes_nowhere(outcomes):
     token = outcomes.token("alice", "tools")
-    before = len(outcomes.ran("tools"))
+    before, log = len(outcomes.ran("tools")), outcomes.newest()
     status, body = outcomes.call("tools", "add", {"a": 1, "b": 2}, token)
     assert status == 200 and body["result"]["isError"] is True
     assert text(body).startswith("Pending") and "2 approvals of sre" in text(body)
@@ -60,7 +60,7 @@ def test_a_call_that_needs_approval_is_pending_and_goes_nowhere(outcomes):
     assert said["code"] == "approval_required" and said["answer"] == "requireApproval"
     assert said["cures"] == ["approval sre:2"] and said["retry"] == "afterBackoff"
     assert len(outcomes.ran("tools")) == before
-    refusal = outcomes.records("kind = 'refusal'")[-1]
+    refusal = outcomes.refusal(log, code="approval_required")
     assert refusal["decision"]["answer"] == "requireApproval"
     assert refusal["decision"]["cures"] == ["approval sre:2"]
 

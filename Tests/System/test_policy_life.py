@@ -35,7 +35,7 @@ def ostiary(installation, person, *arguments, **environment):
     return subprocess.run(
         [str(BIN / "ostiary"), "policy", *map(str, arguments)],
         env={name: value for name, value in environment.items() if value is not None},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
     )
 
 
@@ -213,6 +213,7 @@ def test_tools_that_change_are_held_against_the_policies_in_force(fresh):
     report("total")
     accept("total")
     wait_for(lambda: invalid() == 1, "the second look")
+    wait_for(lambda: "changed tools do not fit" in fresh.log("control"), "the warning")
     (line,) = [json.loads(line) for line in fresh.log("control").splitlines() if "changed tools do not fit" in line]
     assert "sums: invalid" in json.dumps(line) and line["ostiary.namespace"] == "tools", line
     accept("sum")

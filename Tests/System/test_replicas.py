@@ -23,7 +23,7 @@ def installation():
 def run(installation, *arguments, **environment):
     return subprocess.run(
         [BIN / "ostiary-control", *arguments], env={**installation.environment, **environment}, capture_output=True,
-        text=True, timeout=120,
+        text=True, timeout=300,
     )
 
 
@@ -82,7 +82,7 @@ def test_a_user_who_may_not_make_roles_is_told_what_to_do(installation):
     assert done.returncode != 0 and "migrations/roles/prepare.sql" in done.stderr
     script = ROOT / "migrations/roles/prepare.sql"
     admin = installation.database.replace("/postgres?", "/elsewhere?")
-    subprocess.run(["psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", script, admin], check=True, timeout=60)
+    subprocess.run(["psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", script, admin], check=True, timeout=300)
     url = installation.database_url("ostiary_migrator").replace("/postgres?", "/elsewhere?")
     done = run(installation, "migrate", OSTIARY_MIGRATION_DATABASE_URL=url)
     assert done.returncode == 0, done.stderr

@@ -1,42 +1,24 @@
 """The newcomer's path: scripts/up, scripts/try, scripts/down."""
 import json
 import os
-import random
 import socket
 import subprocess
 import tempfile
 
 import pytest
-from installation import BIN, ROOT
-
-
-def seven_free_ports():
-    while True:
-        base = random.randrange(20_000, 60_000)
-        with_sockets = []
-        try:
-            for port in range(base, base + 7):
-                listener = socket.socket()
-                with_sockets.append(listener)
-                listener.bind(("127.0.0.1", port))
-            return base
-        except OSError:
-            continue
-        finally:
-            for listener in with_sockets:
-                listener.close()
+from installation import BIN, ROOT, free_ports
 
 
 class Home:
     def __init__(self, folder):
         self.folder = folder
         self.environment = {
-            **os.environ, "OSTIARY_UP_STATE": folder, "OSTIARY_BIN": str(BIN), "OSTIARY_PORT": str(seven_free_ports())
+            **os.environ, "OSTIARY_UP_STATE": folder, "OSTIARY_BIN": str(BIN), "OSTIARY_PORT": str(free_ports(7))
         }
 
     def run(self, script, *arguments, fails=False, **environment):
         done = subprocess.run(
-            [ROOT / "scripts" / script, *arguments], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
+            [ROOT / "scripts" / script, *arguments], capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL,
             env={**self.environment, **environment},
         )
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
