@@ -360,7 +360,7 @@ extension ControlSettings {
     }
 
     fileprivate func client(logger: Logger) throws -> PostgresClient {
-        PostgresClient(try configuration(databaseURL), logger: logger)
+        PostgresClient(try configuration(databaseURL), limits: pool, logger: logger)
     }
 
     /// Tells the outside what it cannot know: the ports, and what proxies are to trust.

@@ -1,6 +1,7 @@
 import ControlStore
 public import Cryptography
 public import Logging
+public import Postgres
 public import ServiceRuntime
 
 /// The settings of a control process, read once and checked (docs/reference/settings.md).
@@ -15,6 +16,8 @@ public struct ControlSettings: Sendable {
     /// Whether to serve as a user whom the database's rules do not bind, a superuser or the owner
     /// of the tables: `OSTIARY_DATABASE_ALLOW_PRIVILEGED`, default `false`.
     public var allowsPrivilegedUser: Bool
+    /// The bounds of the connections to PostgreSQL; no setting, tests wait longer.
+    public var pool = PoolLimits()
     /// The key-encryption key: `OSTIARY_KEY_FILE`, mode 0600, 64 hexadecimal digits or 32 raw
     /// bytes.
     public var keyEncryptionKey: SymmetricKey

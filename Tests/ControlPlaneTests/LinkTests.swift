@@ -12,7 +12,7 @@ import SwiftProtobuf
 import Testing
 
 /// One control process, real sockets, a real database; the proxy's end is the real machine.
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)), .serialized)
 struct LinkTests {
     @Test func `a proxy enrols, connects, verifies its snapshot and gets its records acknowledged`()
         async throws
@@ -80,12 +80,11 @@ struct LinkTests {
             #expect(proxy.session.owed.count == 1)
             #expect(proxy.durable == [first])
             try plane.cluster.start()
-            for _ in 0..<200 where !proxy.session.owed.isEmpty {
+            while !proxy.session.owed.isEmpty {
                 if proxy.call == nil { try? await proxy.connect() }
                 try await proxy.pump { proxy.isLive && proxy.session.owed.isEmpty }
             }
             #expect(proxy.session.epoch == 1)
-            #expect(proxy.session.owed.isEmpty)
             #expect(try await plane.log() == ["1/1 intent", "1/2 intent"])
             await proxy.drop()
         }
@@ -252,7 +251,7 @@ struct LinkTests {
     }
 }
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct StartTests {
     @Test func `control refuses to start on a database that may lose what it committed`()
         async throws

@@ -9,7 +9,7 @@ import PostgresTestSupport
 import Testing
 
 /// Every operation × every kind of caller.
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)), .serialized)
 struct RESTAccessTests {
     /// What a caller without a right sees; `nil`: it is let in.
     struct Rule {
@@ -243,7 +243,11 @@ extension Plane {
     func superuser<Value: Sendable>(
         _ body: (PostgresClient) async throws -> Value
     ) async throws -> Value {
-        let client = PostgresClient(try Configuration(cluster.url()), logger: silent)
+        let client = PostgresClient(
+            try cluster.configuration(),
+            limits: .patient,
+            logger: silent
+        )
         return try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await client.run() }
             defer { group.cancelAll() }

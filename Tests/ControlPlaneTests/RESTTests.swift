@@ -12,7 +12,7 @@ import PostgresTestSupport
 import Testing
 
 /// The REST interface of one control process, over real sockets, on a real database.
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)), .serialized)
 struct RESTTests {
     @Test func `a server is registered, read, changed under its version and removed`() async throws
     {
@@ -537,11 +537,10 @@ struct RESTTests {
             #expect(try await api.with(nil).get("/v1/openapi.json").status == 200)
             try plane.cluster.start()
             var status = 0
-            for _ in 0..<100 where status != 200 {
+            while status != 200 {
                 status = try await api.get("/v1/namespaces").status
-                if status != 200 { try await Task.sleep(for: .milliseconds(100)) }
+                #expect(status == 200 || status == 503)
             }
-            #expect(status == 200)
         }
     }
 }

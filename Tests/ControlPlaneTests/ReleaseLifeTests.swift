@@ -11,7 +11,7 @@ import SwiftProtobuf
 import Testing
 
 /// The life of a release over REST: made, reviewed, put in force, brought back; on a real database.
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)), .serialized)
 struct ReleaseLifeTests {
     static let base = "/v1/namespaces/sre"
     static let releases = base + "/releases"
@@ -429,7 +429,7 @@ extension Plane {
 }
 
 /// Checks of a release against the tools that proxies have reported, and its own cases.
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)), .serialized)
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)), .serialized)
 struct ReleaseCheckTests {
     private static let releases = ReleaseLifeTests.releases
 

@@ -42,12 +42,14 @@ struct Plane: Sendable {
         _ body: (Plane) async throws -> Void
     ) async throws {
         let cluster = TestCluster(.on)
+        defer { cluster.discard() }
         let key = try #require(SymmetricKey(Array(repeating: UInt8(7), count: 32)))
         var settings = ControlSettings(
             databaseURL: Secret(try cluster.url(user: "ostiary_app")),
             keyEncryptionKey: key
         )
         settings.migrationDatabaseURL = Secret(try cluster.url())
+        settings.pool = .patient
         settings.migrationsFolder = migrationsFolder
         settings.issuesDevelopmentTokens = developmentTokens
         _ = try await migrate(settings, logger: silent)

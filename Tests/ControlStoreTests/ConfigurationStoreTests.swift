@@ -6,7 +6,7 @@ import Postgres
 import PostgresTestSupport
 import Testing
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct ConfigurationStoreTests {
     static let provider = IdentityProvider(
         issuer: "https://issuer.test",
@@ -111,7 +111,11 @@ struct ConfigurationStoreTests {
     }
 
     @Test func `many replicas that start at once agree on namespaces and keys`() async throws {
-        let client = PostgresClient(try await freshDatabase().app, logger: silent)
+        let client = PostgresClient(
+            try await freshDatabase().app,
+            limits: .patient,
+            logger: silent
+        )
         try await withThrowingTaskGroup(of: Void.self) { outer in
             outer.addTask { await client.run() }
             let seen = try await withThrowingTaskGroup(of: [String].self) { group in

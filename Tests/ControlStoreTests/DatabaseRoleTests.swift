@@ -113,7 +113,7 @@ extension Connection {
 /// The server's codes for what these tests are about.
 private let refused = "42501"
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct DatabaseRoleTests {
     @Test func `a session of one namespace sees nothing of another`() async throws {
         let house = try await House()
@@ -308,7 +308,7 @@ struct DatabaseRoleTests {
     }
 }
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct PrivilegeTests {
     static let rows: [(String, [String])] = [
         ("ostiary_app", []), ("ostiary_auditor", []),
@@ -332,7 +332,11 @@ struct PrivilegeTests {
             "maker_of_roles": "create role maker_of_roles login createrole in role ostiary_app",
         ]
         if let statement = made[user] { try await superuser.query(Query(trusted: statement)) }
-        let client = PostgresClient(try house.database.configuration(user), logger: silent)
+        let client = PostgresClient(
+            try house.database.configuration(user),
+            limits: .patient,
+            logger: silent
+        )
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await client.run() }
             let refusal = try await PrivilegeCheck.refusal(client)
@@ -347,6 +351,7 @@ struct PrivilegeTests {
     @Test func `the migrator migrates, with roles that an administrator made`() async throws {
         // A cluster of its own: roles belong to the cluster.
         let cluster = TestCluster(.off)
+        defer { cluster.discard() }
         let superuser = try await Connection.connect(try cluster.configuration(), logger: silent)
         try await superuser.query("create role nobody_special login")
         let stranger = try migrator(try cluster.configuration(user: "nobody_special"))
@@ -367,25 +372,25 @@ struct PrivilegeTests {
         let pending = try await migrator(try cluster.configuration(user: "ostiary_migrator"))
             .migrate().pending
         #expect(pending.count >= 8)
-        try cluster.stop()
     }
 
     @Test func `a role that may make roles and owns its database needs no superuser`() async throws
     {
         let cluster = TestCluster(.off)
+        defer { cluster.discard() }
         let superuser = try await Connection.connect(try cluster.configuration(), logger: silent)
         try await superuser.query("create role landlord login createrole")
         try await superuser.query("create database house owner landlord")
         let configuration = try cluster.configuration("house", user: "landlord")
         try await migrator(configuration).migrate()
         #expect(try await migrator(configuration).migrate().pending.isEmpty)
-        try cluster.stop()
     }
 
     @Test func `several databases of a cluster migrate at once, several processes in each`()
         async throws
     {
         let cluster = TestCluster(.off)
+        defer { cluster.discard() }
         let superuser = try await Connection.connect(try cluster.configuration(), logger: silent)
         for n in 0..<4 {
             try await superuser.query("create database \(Postgres.Identifier("d\(n)"))")
@@ -399,11 +404,11 @@ struct PrivilegeTests {
         }
         // In each database one did everything.
         #expect(applied.filter { $0 > 0 }.count == 4)
-        try cluster.stop()
     }
 
     @Test func `a database from before there were roles is taken over`() async throws {
         let cluster = TestCluster(.off)
+        defer { cluster.discard() }
         let migrations = try Migration.load(folder: migrationsFolder)
         let old = Migrator(
             try cluster.configuration(),
@@ -421,6 +426,5 @@ struct PrivilegeTests {
             """
         )
         #expect(left.isEmpty)
-        try cluster.stop()
     }
 }

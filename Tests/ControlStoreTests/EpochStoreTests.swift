@@ -7,7 +7,7 @@ import Testing
 
 @testable import ControlStore
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct EpochStoreTests {
     @Test func `a process that comes back resumes, one that restarted gets a new epoch`()
         async throws

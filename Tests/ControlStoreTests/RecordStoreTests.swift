@@ -8,7 +8,7 @@ import Testing
 
 @testable import ControlStore
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct RecordStoreTests {
     @Test func `an intent and its outcome are stored, and the intent is closed by it`() async throws
     {

@@ -6,7 +6,7 @@ import Postgres
 import PostgresTestSupport
 import Testing
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(3)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct ReleaseStoreTests {
     static let documents = [
         StoredRelease.Document(name: "b.cedar", source: "// b"),

@@ -30,11 +30,15 @@ struct World: Sendable {
     let epochs: EpochStore
     let now = GatewayModel.Timestamp(seconds: 1_790_000_000)
 
-    /// Runs `body` in a fresh database.
-    static func run(_ body: (World) async throws -> Void) async throws {
+    /// Runs `body` in a fresh database; with a clock that stands still, `now()` is what ``pass(_:)`` makes it.
+    static func run(
+        clock: DatabaseClock = .real,
+        _ body: (World) async throws -> Void
+    ) async throws {
         let database = try await freshDatabase()
-        let client = PostgresClient(try database.app, logger: silent)
-        let superuser = PostgresClient(try database.superuser, logger: silent)
+        if clock == .manual { try await database.stopClock() }
+        let client = PostgresClient(try database.app, limits: .patient, logger: silent)
+        let superuser = PostgresClient(try database.superuser, limits: .patient, logger: silent)
         try await withThrowingTaskGroup { group in
             group.addTask { await client.run() }
             group.addTask { await superuser.run() }
@@ -216,6 +220,13 @@ struct World: Sendable {
         return "\(end.rawValue) by \(by.instance)/\(by.epoch)/\(by.n)"
     }
 
+    /// Turns the manual clock.
+    func pass(_ seconds: Int64) async throws {
+        try await superuser.query(
+            "update manual_clock.reading set now = now + \(seconds) * interval '1 second'"
+        )
+    }
+
     func count(_ query: Query) async throws -> Int64 {
         try await superuser.query(query).one().decode(at: 0)
     }
@@ -227,12 +238,41 @@ struct Unexpected: Error, CustomStringConvertible {
     let description: String
 }
 
+/// Whose `now()` the statements of a test get.
+enum DatabaseClock {
+    case real
+    case manual
+}
+
 /// A migrated database, and who connects to it.
 struct TestDatabase: Sendable {
     let name: String
 
     var superuser: Configuration { get throws { try TestCluster.shared.configuration(name) } }
     var app: Configuration { get throws { try configuration("ostiary_app") } }
+
+    /// Puts a `now()` of ours before PostgreSQL's, for everybody who connects from here on: the statements of the stores
+    /// find it by their search path, as they find tables.
+    func stopClock() async throws {
+        let connection = try await Connection.connect(superuser, logger: silent)
+        for statement: Query in [
+            "create schema manual_clock",
+            "create table manual_clock.reading (now timestamptz not null)",
+            "insert into manual_clock.reading values ('2026-09-21T14:13:20Z')",
+            """
+            create function manual_clock.now() returns timestamptz language sql stable
+            begin atomic select reading.now from manual_clock.reading; end
+            """,
+            "grant usage on schema manual_clock to public",
+            "grant select on manual_clock.reading to public",
+            """
+            alter database \(Postgres.Identifier(name))
+            set search_path = manual_clock, pg_catalog, public
+            """,
+        ] {
+            try await connection.query(statement)
+        }
+    }
 
     func configuration(_ user: String) throws -> Configuration {
         try TestCluster.shared.configuration(name, user: user)

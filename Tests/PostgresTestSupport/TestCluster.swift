@@ -6,8 +6,8 @@ import Synchronization
 /// One private PostgreSQL cluster per test run, made by scripts/postgres in a temporary folder.
 ///
 /// It starts with the first test that needs it. A watchdog process of its own session waits for the end of a pipe this
-/// process holds: whether the process exits or is killed, the pipe ends, and the watchdog stops the cluster and removes
-/// the folder. A normal exit waits for that.
+/// process holds: whether the process exits or is killed, the pipe ends, and the watchdog discards the cluster and its
+/// folder. A normal exit waits for that.
 ///
 ///     @Suite(.enabled(if: TestCluster.isAvailable)) struct …
 ///     let database = try await TestCluster.shared.database(template: "audit") { try await migrate($0) }
@@ -52,10 +52,11 @@ public final class TestCluster: Sendable {
 
     private let folder: String
     private let settings: [String]
+    private let watchdog: Watchdog
     private let state = Mutex(State())
     private let copying = AsyncLock()
 
-    /// A cluster of its own, for tests that stop it or need its durability.
+    /// A cluster of its own, for tests that stop it or need its durability; they ``discard()`` it.
     public init(_ durability: Durability) {
         var template = Array("/tmp/ostiary-test.XXXXXX".utf8CString)
         precondition(mkdtemp(&template) != nil, "no temporary folder could be made")
@@ -64,7 +65,16 @@ public final class TestCluster: Sendable {
             ["max_connections=200", "shared_buffers=64MB"]
             + (durability == .off
                 ? ["fsync=off", "synchronous_commit=off", "full_page_writes=off"] : [])
-        Watchdog.guard(folder, Self.script)
+        watchdog = Watchdog(of: folder, Self.script)
+    }
+
+    /// Stops it and removes its data.
+    ///
+    /// A test that made a cluster says so when it is done: dozens that wait for the end of the process take its time while
+    /// it runs, and minutes when it ends.
+    public func discard() {
+        watchdog.release()
+        watchdog.wait()
     }
 
     /// Starts it, if it does not run.
@@ -97,7 +107,15 @@ public final class TestCluster: Sendable {
         _ database: String = "postgres",
         user: String = "postgres"
     ) throws -> Configuration {
-        try Configuration(try url(database, user: user), applicationName: "tests")
+        var configuration = try Configuration(
+            try url(database, user: user),
+            applicationName: "tests"
+        )
+        // Bounds are for what hangs; a test of one sets its own.
+        configuration.connectTimeout = .seconds(60)
+        configuration.statementTimeout = .seconds(120)
+        configuration.cancelGrace = .seconds(60)
+        return configuration
     }
 
     /// A fresh database, copied from the template of this name, which `prepare` fills the first time it is asked for.
@@ -126,7 +144,7 @@ public final class TestCluster: Sendable {
             try await admin.query("alter database \(original) allow_connections false")
             try await admin.query(
                 """
-                select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                select pg_terminate_backend(pid, 60000) from pg_stat_activity
                 where datname = \(original.name)
                 """
             )
@@ -167,42 +185,72 @@ public final class TestCluster: Sendable {
     }
 }
 
-/// The processes that outlive this one just long enough to clean up.
-private enum Watchdog {
-    private struct Entry: Sendable {
-        let child: pid_t
-        let pipe: Int32
+/// A process that outlives this one just long enough to clean up.
+private final class Watchdog: Sendable {
+    private struct State {
+        var pipe: Int32?
+        var child: pid_t?
     }
 
-    private static let entries = Mutex<[Entry]>([])
+    private let state: Mutex<State>
+
+    private static let all = Mutex<[Watchdog]>([])
 
     private static let atExit: Void = {
         atexit {
-            for entry in Watchdog.entries.withLock({ $0 }) {
-                close(entry.pipe)
-                _ = TestCluster.wait(entry.child)
-            }
+            // Told all at once, then waited for.
+            let all = Watchdog.all.withLock { $0 }
+            for watchdog in all { watchdog.release() }
+            for watchdog in all { watchdog.wait() }
         }
     }()
 
-    static func `guard`(_ folder: String, _ script: String) {
-        _ = atExit
+    init(of folder: String, _ script: String) {
+        _ = Self.atExit
         var ends: [Int32] = [0, 0]
         // Close-on-exec from the start: a server that inherited our end would keep the watchdog waiting for itself.
         // (A pipe would do, but only this call sets the flag without a moment in between.)
         let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
         precondition(socketpair(AF_UNIX, type, 0, &ends) == 0, "no pipe could be made")
-        let command = #"read -r _; "$1" stop "$0"; rm -rf "$0""#
         guard
             let child = TestCluster.spawn(
                 // A session of its own: what kills our process group does not reach it.
-                ["setsid", "bash", "-c", command, folder, script],
+                ["setsid", "bash", "-c", #"read -r _; "$1" discard "$0""#, folder, script],
                 input: ends[0]
             )
         else { preconditionFailure("no watchdog could be started") }
         close(ends[0])
-        entries.withLock { $0.append(Entry(child: child, pipe: ends[1])) }
+        state = Mutex(State(pipe: ends[1], child: child))
+        Self.all.withLock { $0.append(self) }
     }
+
+    /// Lets it clean up now.
+    func release() {
+        let pipe = state.withLock { state in
+            defer { state.pipe = nil }
+            return state.pipe
+        }
+        if let pipe { close(pipe) }
+    }
+
+    /// Waits for its end.
+    func wait() {
+        let child = state.withLock { state in
+            defer { state.child = nil }
+            return state.child
+        }
+        if let child { _ = TestCluster.wait(child) }
+    }
+}
+
+extension PoolLimits {
+    /// Bounds under which nothing depends on how fast this machine is: the default gives up after the second that a
+    /// durable record may take.
+    public static let patient = {
+        var limits = PoolLimits()
+        limits.waitTimeout = .seconds(600)
+        return limits
+    }()
 }
 
 /// One task at a time, across suspensions.

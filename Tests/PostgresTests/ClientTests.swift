@@ -3,7 +3,7 @@ import Testing
 
 @testable import Postgres
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct ClientTests {
     private struct Unrelated: Error {}
 
@@ -94,7 +94,7 @@ struct ClientTests {
 
     @Test func `a cancelled transaction is rolled back and its connection used again`() async throws
     {
-        var limits = patient
+        var limits = PoolLimits.patient
         limits.connectionsMax = 1
         try await withClient(try await TestCluster.shared.database(), limits: limits) { client in
             try await client.query("create table t (n int)")
@@ -118,7 +118,7 @@ struct ClientTests {
     @Test func `a transaction left open in a connection is rolled back before the next caller`()
         async throws
     {
-        var limits = patient
+        var limits = PoolLimits.patient
         limits.connectionsMax = 1
         try await withClient(try await TestCluster.shared.database(), limits: limits) { client in
             try await client.query("create table t (n int)")
@@ -155,7 +155,7 @@ struct ClientTests {
     }
 
     @Test func `a caller that is cancelled while it waits goes at once`() async throws {
-        var limits = patient
+        var limits = PoolLimits.patient
         limits.connectionsMax = 1
         try await withClient(try await TestCluster.shared.database(), limits: limits) { client in
             try await client.withConnection { _ in
@@ -167,12 +167,12 @@ struct ClientTests {
     }
 
     @Test func `a killed connection is replaced, whether it was in use or not`() async throws {
-        var limits = patient
+        var limits = PoolLimits.patient
         limits.connectionsMax = 1
         let database = try await TestCluster.shared.database()
         let observer = try await Connection.connect(database, logger: silent)
         let kill: Query = """
-            select pg_terminate_backend(pid, 10000) from pg_stat_activity
+            select pg_terminate_backend(pid, 60000) from pg_stat_activity
             where datname = current_database() and pid <> pg_backend_pid()
             """
         try await withClient(database, limits: limits) { client in
@@ -217,12 +217,13 @@ struct ClientTests {
 }
 
 /// Tests that stop the server have one of their own.
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct RestartTests {
     @Test func `the server stops and comes back: callers are refused quickly, then served`()
         async throws
     {
         let cluster = TestCluster(.off)
+        defer { cluster.discard() }
         var limits = PoolLimits()
         limits.waitTimeout = .milliseconds(200)
         limits.backoffFirst = .milliseconds(10)
@@ -273,6 +274,7 @@ struct RestartTests {
         async throws
     {
         let cluster = TestCluster(.off)
+        defer { cluster.discard() }
         try await withClient(try cluster.configuration()) { client in
             var signals = client.listen(Identifier("change")).makeAsyncIterator()
             #expect(await signals.next() == .listening)

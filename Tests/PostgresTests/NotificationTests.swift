@@ -3,7 +3,7 @@ import Testing
 
 @testable import Postgres
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct NotificationTests {
     @Test func `notifications arrive in order, on their channel only, after commit only`()
         async throws
@@ -37,7 +37,7 @@ struct NotificationTests {
             #expect(await signals.next() == .listening)
             try await client.query(
                 """
-                select pg_terminate_backend(pid, 10000) from pg_stat_activity
+                select pg_terminate_backend(pid, 60000) from pg_stat_activity
                 where datname = current_database() and query like 'listen%'
                 """
             )

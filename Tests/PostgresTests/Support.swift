@@ -11,17 +11,10 @@ func freshConnection() async throws -> Connection {
     try await Connection.connect(try await TestCluster.shared.database(), logger: silent)
 }
 
-/// Bounds under which nothing depends on how fast this machine is.
-let patient = {
-    var limits = PoolLimits()
-    limits.waitTimeout = .seconds(600)
-    return limits
-}()
-
 /// A running client for the length of a closure.
 func withClient<Value>(
     _ configuration: Configuration,
-    limits: PoolLimits = patient,
+    limits: PoolLimits = .patient,
     clock: some Clock<Duration> = ContinuousClock(),
     _ body: (PostgresClient) async throws -> Value
 ) async throws -> Value {

@@ -13,7 +13,8 @@ import Testing
             liveness: [],
             readiness: [
                 HealthCheck("lease") { nil }, HealthCheck("link") { "there is no stream" },
-            ]
+            ],
+            patience: .seconds(600)
         )
         let report = await health.ready()
         #expect(!report.isWell)
@@ -27,7 +28,11 @@ import Testing
     }
 
     @Test func `a process that is stopping is not ready, and lives`() async {
-        let health = Health(liveness: [HealthCheck("x") { nil }], readiness: [])
+        let health = Health(
+            liveness: [HealthCheck("x") { nil }],
+            readiness: [],
+            patience: .seconds(600)
+        )
         #expect(await health.ready().isWell)
         health.beginDraining()
         #expect(await health.ready().checks.map(\.problem) == ["the process is stopping"])
@@ -60,7 +65,8 @@ import Testing
         let isWell = Mutex(true)
         let health = Health(
             liveness: [],
-            readiness: [HealthCheck("database") { isWell.withLock { $0 } ? nil : "away" }]
+            readiness: [HealthCheck("database") { isWell.withLock { $0 } ? nil : "away" }],
+            patience: .seconds(600)
         )
         let exporter = PrometheusExporter()
         ProcessMetrics.install(in: exporter)
@@ -102,7 +108,7 @@ import Testing
         let output = Pipe()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments =
-            ["curl", "--silent", "--max-time", "10", "-w", "%{http_code}"] + arguments
+            ["curl", "--silent", "--max-time", "60", "-w", "%{http_code}"] + arguments
         process.standardOutput = output
         try process.run()
         let text = String(

@@ -86,16 +86,32 @@ import Testing
         let pair = try Pair()
         defer { try? FileManager.default.removeItem(at: pair.folder) }
         try pair.write()
-        let tls = try ListenerTLS(pair.files, pause: .milliseconds(5), logger: logger)
+        let (lines, line) = AsyncStream<String>.makeStream()
+        let telling = Logger(label: "test") { _ in TellingHandler(line: line) }
+        let tls = try ListenerTLS(pair.files, pause: .milliseconds(5), logger: telling)
         let first = tls.source.current
         let group = ServiceGroup(services: [tls], logger: logger)
         async let running: Void = group.run()
         try pair.write(key: false)
-        try await Task.sleep(for: .milliseconds(60))
+        for await line in lines where line.contains("is not used") { break }
         #expect(tls.source.current === first)
         try pair.write()
         while tls.source.current === first { try await Task.sleep(for: .milliseconds(5)) }
         await group.triggerGracefulShutdown()
         try await running
     }
+}
+
+/// Tells a test what is logged.
+private struct TellingHandler: LogHandler {
+    let line: AsyncStream<String>.Continuation
+    var logLevel = Logger.Level.info
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) { line.yield("\(event.message)") }
 }

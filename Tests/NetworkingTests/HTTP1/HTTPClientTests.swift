@@ -178,7 +178,8 @@ struct HTTPClientTests {
         try await EventLoops.with { loops in
             let upstream = try await ScriptedUpstream(loops, [])
             let client = HTTPClient(loops: loops)
-            let late = await Self.call(client, upstream.origin) { $0.timeout = .milliseconds(10) }
+            // Long enough to have been sent.
+            let late = await Self.call(client, upstream.origin) { $0.timeout = .seconds(2) }
             #expect(late == .failure(HTTPClientError(.timedOut, .sent)))
             let origin = upstream.origin
             let task = Task { await Self.call(client, origin) }

@@ -117,7 +117,7 @@ struct HTTPServerTests {
         let process = Process()
         let output = Pipe()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["curl", "--silent", "--show-error", "--max-time", "10"] + arguments
+        process.arguments = ["curl", "--silent", "--show-error", "--max-time", "60"] + arguments
         process.standardOutput = output
         process.standardError = output
         try process.run()

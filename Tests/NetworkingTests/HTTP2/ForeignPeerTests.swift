@@ -8,7 +8,7 @@ import Testing
 ///
 /// `OSTIARY_PYTHON` names an interpreter that can import grpcio. What is not installed is skipped,
 /// but not when `CI=true`: there everything must run.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ForeignPeerTests {
     static let python = ProcessInfo.processInfo.environment["OSTIARY_PYTHON"] ?? "python3"
     static let mustRun = ProcessInfo.processInfo.environment["CI"] == "true"
