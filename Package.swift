@@ -14,6 +14,7 @@ let settings: [SwiftSetting] = [
 ]
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
@@ -128,7 +129,7 @@ let package = Package(
                 "Cryptography",
                 "GatewayModel", "GatewayPolicy", "IdentityProtocols", "JSON", "Networking",
                 "Postgres", "ServiceRuntime", httpTypes, hummingbird, lifecycle, logging, metrics,
-                nioCore, protobuf,
+                nioCore, nioHTTP1, protobuf,
             ]
         ),
         library(

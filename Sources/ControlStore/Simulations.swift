@@ -267,11 +267,11 @@ public struct SimulationStore: Sendable {
         self.client = client
     }
 
-    /// Takes the simulation that waits longest, if any; of two workers each gets another.
+    /// Ends the simulations that were given up too often, and answers how many there were.
     ///
-    /// READ COMMITTED, one statement. A simulation that was given up too often ends here.
-    public func claim(by worker: UUID) async throws(StoreError) -> SimulationRow? {
-        _ = try await client.run(
+    /// READ COMMITTED, one statement.
+    public func endAbandoned() async throws(StoreError) -> Int {
+        try await client.run(
             """
             update policy_simulation set finished_at = now(), failure = \(SimulationRow.Failure.abandoned.rawValue),
                 claimed_by = null, claimed_until = null
@@ -281,7 +281,14 @@ public struct SimulationStore: Sendable {
                 for update skip locked)
             """,
             in: .installation
-        )
+        ).affected
+    }
+
+    /// Takes the simulation that waits longest, if any, but none that was given up too often; of two workers each gets
+    /// another.
+    ///
+    /// READ COMMITTED, one statement.
+    public func claim(by worker: UUID) async throws(StoreError) -> SimulationRow? {
         let rows = try await client.run(
             """
             with due as (

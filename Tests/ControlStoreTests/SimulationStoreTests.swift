@@ -6,7 +6,7 @@ import PostgresTestSupport
 import Testing
 
 /// Simulations as jobs: who works on what, and what happens when nobody does any more.
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct SimulationStoreTests {
     static func make(
         _ world: World,
@@ -145,6 +145,8 @@ struct SimulationStoreTests {
                 try await Self.lapse(world)
             }
             #expect(try await store.claim(by: UUID.random()) == nil)
+            #expect(try await store.endAbandoned() == 1)
+            #expect(try await store.endAbandoned() == 0)
             let row = try #require(try await Self.read(world, id))
             #expect(row.state == .failed && row.failure == "abandoned")
         }

@@ -1,4 +1,6 @@
 """Administration over REST, with real processes: the documented calls, TLS, and a probe driven by the OpenAPI document."""
+import contextlib
+import errno
 import json
 import os
 import re
@@ -54,7 +56,7 @@ def test_the_documented_calls_put_ostiary_in_front_of_a_server(fresh, admin, tmp
     assert theirs in calls
     calls = calls.replace(theirs, f"mine={fresh.server_url('mine')}")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", calls], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["bash", "-euo", "pipefail", "-c", calls], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     token = (tmp_path / "mine.token").read_text().strip()
@@ -63,7 +65,7 @@ def test_the_documented_calls_put_ostiary_in_front_of_a_server(fresh, admin, tmp
         status, body = fresh.call("mine", "echo", {"text": "mine"}, token)
         return status == 200 and "result" in body and not body["result"].get("isError") and body
 
-    body = wait_for(called, "a governed call", 60)
+    body = wait_for(called, "a governed call")
     assert body["result"]["content"][0]["text"] == "mine"
     assert fresh.ran("mine")[-1]["text"] == "mine"
     status, page = fresh.api("GET", "/v1/namespaces/demo/records?kind=intent&server=mine&tool=echo", None, admin)
@@ -80,8 +82,8 @@ def test_the_documented_calls_put_ostiary_in_front_of_a_server(fresh, admin, tmp
 
 def test_no_token_is_in_the_logs(fresh, admin):
     assert fresh.api("GET", "/v1/namespaces", None, admin + "x")[0] == 401
+    wait_for(lambda: "an administrative request was refused" in fresh.log("control"), "the line")
     log = fresh.log("control")
-    assert "an administrative request was refused" in log
     assert admin not in log and "osa_" not in log
 
 
@@ -130,15 +132,15 @@ def test_requests_are_measured_by_route_and_never_by_what_a_caller_invents(fresh
 )
 def test_what_is_no_request_is_refused_and_serves_nobody(fresh, request_bytes):
     with socket.create_connection(("127.0.0.1", fresh.api_port), 10) as s:
-        s.sendall(request_bytes)
-        s.settimeout(10)
-        s.shutdown(socket.SHUT_WR)
+        s.settimeout(90)
         answer = b""
         try:
+            s.sendall(request_bytes)
+            s.shutdown(socket.SHUT_WR)
             while piece := s.recv(65536):
                 answer += piece
-        except ConnectionResetError:
-            pass
+        except OSError as error:
+            assert error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN), error
     assert not answer or re.match(rb"HTTP/1\.1 4\d\d ", answer), answer[:80]
     assert fresh.api("GET", "/v1/openapi.json")[0] == 200
 
@@ -150,12 +152,38 @@ def test_an_endless_body_is_cut_off(fresh, admin):
             f"Authorization: Bearer {admin}\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         s.sendall(head.encode())
-        s.settimeout(30)
+        s.settimeout(90)
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             for _ in range(2000):
                 s.sendall(chunk)
     assert fresh.api("GET", "/v1/openapi.json")[0] == 200
+
+
+def test_limits_that_are_reached_are_counted(fresh, admin):
+    def reached():
+        series = fresh.metrics(fresh.control_admin)
+        limits = ["body_bytes", "target_bytes", "head_bytes", "page_items", "errors", "connections"]
+        counts = {f"rest_{name}": series.get(f'ostiary_limit_reached_total{{ostiary_limit="rest_{name}"}}', 0) for name in limits}
+        return counts | {"json": series.get('ostiary_limit_reached_total{ostiary_limit="json"}', 0)}
+
+    before = reached()
+    assert fresh.api("POST", "/v1/namespaces", {"name": " " * (1 << 20)}, admin)[0] == 413
+    assert fresh.api("GET", "/v1/namespaces?cursor=" + "a" * 8192, None, admin)[0] == 400
+    assert fresh.api("GET", "/v1/namespaces", None, admin, X_Long="a" * 20_000)[0] == 400
+    assert fresh.api("GET", "/v1/namespaces?limit=501", None, admin)[0] == 400
+    assert fresh.api("GET", "/v1/namespaces?limit=0", None, admin)[0] == 400
+    assert fresh.api("POST", "/v1/namespaces", {f"no{n}": 1 for n in range(200)}, admin)[0] == 422
+    deep = json.loads("[" * 20 + "]" * 20)
+    assert fresh.api("POST", "/v1/namespaces", {"name": deep}, admin)[0] == 400
+    with contextlib.ExitStack() as stack:
+        for _ in range(512):
+            stack.enter_context(socket.create_connection(("127.0.0.1", fresh.api_port), 60))
+        wait_for(lambda: reached()["rest_connections"] > before["rest_connections"], "the count")
+        open_now = fresh.metrics(fresh.control_admin)['ostiary_listener_connections{ostiary_listener="api"}']
+        assert open_now == 512
+    wait_for(lambda: fresh.api("GET", "/v1/openapi.json")[0] == 200, "another connection")
+    assert {name: count - before[name] for name, count in reached().items()} == dict.fromkeys(before, 1)
 
 
 def test_with_a_certificate_rest_speaks_tls_and_nothing_else(fresh, admin, tmp_path):
@@ -185,7 +213,7 @@ def test_with_a_certificate_rest_speaks_tls_and_nothing_else(fresh, admin, tmp_p
 
         def curl(url, *arguments):
             return subprocess.run(
-                ["curl", "-sS", "--max-time", "20", "-H", f"@{token}", *arguments, url], capture_output=True, text=True
+                ["curl", "-sS", "--max-time", "60", "-H", f"@{token}", *arguments, url], capture_output=True, text=True
             )
 
         good = curl(f"https://localhost:{port}/v1/namespaces", "--cacert", str(tmp_path / "certificate.pem"))
@@ -218,7 +246,7 @@ def test_control_does_not_start_on_settings_that_are_wrong(fresh, settings, name
         env={**fresh.environment, **settings},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode != 0 and named in done.stderr
 
@@ -238,7 +266,7 @@ def test_a_client_made_of_the_document_finds_no_contradiction(fresh, admin, tmp_
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     log = fresh.log("control")

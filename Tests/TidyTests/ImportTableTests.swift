@@ -51,8 +51,8 @@ import Testing
 
     /// Modules that bring I/O, clocks or processes; the pure targets import none of them.
     static let impure: Set<String> = [
-        "Foundation", "FoundationEssentials", "Glibc", "Dispatch", "NIOCore", "NIOPosix", "Logging",
-        "Synchronization",
+        "Foundation", "FoundationEssentials", "Glibc", "Dispatch", "NIOCore", "NIOHTTP1",
+        "NIOPosix", "Logging", "Synchronization",
     ]
 
     static let pureTargets: Set<String> = [

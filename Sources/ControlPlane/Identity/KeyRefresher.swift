@@ -1,7 +1,9 @@
 import ControlStore
+import IdentityProtocols
 import JSON
 import Logging
 import ServiceLifecycle
+import ServiceRuntime
 import Synchronization
 
 /// Keeps the keys of issuers fresh: on a schedule, and when a proxy met a token under a key that nobody knows.
@@ -45,7 +47,10 @@ final class KeyRefresher: Service {
     /// A token of `issuer` named a key that the proxies of `namespace` do not have.
     func asked(for issuer: Text, in namespace: NamespaceID) {
         let isTaken = questions.withLock { questions in
-            guard questions.count < Self.questionsMax else { return false }
+            guard questions.count < Self.questionsMax else {
+                Limit.issuersWaiting.reached()
+                return false
+            }
             return questions.insert(Question(namespace: namespace, issuer: issuer)).inserted
         }
         if isTaken { wake.yield() }
@@ -148,6 +153,7 @@ final class KeyRefresher: Service {
         _ refusal: GuardedClient.Refusal,
         _ metadata: Logger.Metadata
     ) async throws(StoreError) {
+        Self.count(refusal)
         let isStale = schedule.isStale(secondsSinceSuccess: turn.secondsSinceSuccess)
         if isStale {
             logger.error("the keys of an issuer are too old to be believed", metadata: metadata)
@@ -163,5 +169,15 @@ final class KeyRefresher: Service {
             ),
             forgettingKeys: isStale
         )
+    }
+
+    /// Counts the limit that a refusal is about, if it is about one.
+    private static func count(_ refusal: GuardedClient.Refusal) {
+        switch refusal {
+        case .tooLong: Limit.issuerBytes.reached()
+        case .timedOut: Limit.issuerTime.reached()
+        case GuardedClient.Refusal(JWKSet.SetError.tooManyKeys.rawValue): Limit.issuerKeys.reached()
+        default: break
+        }
     }
 }

@@ -3,6 +3,7 @@ import ControlStore
 import Cryptography
 import GatewayModel
 import JSON
+import ServiceRuntime
 
 /// A request that was let in: who asks for what, read and checked.
 struct RESTCall: Sendable {
@@ -45,7 +46,11 @@ struct RESTCall: Sendable {
     /// The page that is asked for.
     var page: PageRequest {
         get throws(Problem) {
-            try PageRequest(limit: query["limit"], cursor: query["cursor"])
+            if let items = query["limit"].flatMap({ Int($0.string) }), items > PageRequest.limitMax
+            {
+                Limit.restPageItems.reached()
+            }
+            return try PageRequest(limit: query["limit"], cursor: query["cursor"])
         }
     }
 

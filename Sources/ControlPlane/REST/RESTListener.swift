@@ -1,7 +1,9 @@
+import CoreMetrics
 import Cryptography
 import HummingbirdCore
 import Logging
 import NIOCore
+import NIOHTTP1
 import Networking
 import ServiceLifecycle
 import ServiceRuntime
@@ -30,6 +32,7 @@ final class RESTListener: Service {
                 try await service.respond(to: request, writer)
             },
             configuration: .init(
+                additionalChannelHandlers: [HeadLimit()],
                 idleTimeout: .seconds(60),
                 httpDecoderConfiguration: .init(
                     maxHeaderFieldSize: 16_384,
@@ -45,10 +48,7 @@ final class RESTListener: Service {
             .server(
                 configuration: ServerConfiguration(
                     address: .hostname(host, port: port),
-                    availableConnectionsDelegate: MaximumAvailableConnections(
-                        RESTLimits.connectionsMax,
-                        logger: quiet
-                    )
+                    availableConnectionsDelegate: ConnectionLimit()
                 ),
                 onServerRunning: { channel in
                     let port = channel.localAddress?.port ?? 0
@@ -72,7 +72,9 @@ final class RESTListener: Service {
     }
 
     /// Serves until the process shuts down; requests that have begun are answered.
-    func run() async throws { try await server.run() }
+    func run() async throws {
+        try await listening("OSTIARY_API_LISTEN") { try await server.run() }
+    }
 
     /// The port in use, once it is bound.
     var port: Int { get async { await bound.value } }
@@ -119,6 +121,39 @@ enum RESTLimits {
     static let drainedBytesMax = 8 << 20
     /// The longest path and query.
     static let targetBytesMax = 8192
+}
+
+/// How many connections there are; more than ``RESTLimits/connectionsMax`` wait to be accepted.
+private struct ConnectionLimit: AvailableConnectionsDelegate {
+    private var count = 0
+    private let connections = Meter(
+        label: "ostiary.listener.connections",
+        dimensions: [("ostiary.listener", "api")]
+    )
+
+    mutating func connectionOpened() {
+        count += 1
+        connections.increment()
+        if count == RESTLimits.connectionsMax { Limit.restConnections.reached() }
+    }
+
+    mutating func connectionClosed() {
+        count -= 1
+        connections.decrement()
+    }
+
+    func isAcceptingNewConnections() -> Bool { count < RESTLimits.connectionsMax }
+}
+
+/// Counts heads that are too long or have too many fields; the codec below refuses them, and Hummingbird answers.
+private final class HeadLimit: ChannelInboundHandler, RemovableChannelHandler {
+    // It lets everything pass.
+    typealias InboundIn = Never
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if case .headerOverflow? = error as? HTTPParserError { Limit.restHeadBytes.reached() }
+        context.fireErrorCaught(error)
+    }
 }
 
 /// TLS below HTTP/1.1, where there is a certificate.

@@ -82,6 +82,7 @@ struct RESTService: Sendable {
     private func answer(to request: Request, id: Text) async throws -> RESTAnswer {
         let target = request.head.path ?? ""
         guard target.utf8.count <= RESTLimits.targetBytesMax else {
+            Limit.restTargetBytes.reached()
             throw Problem(.parameterInvalid, "the target is longer than 8192 bytes")
         }
         let path = target.prefix { $0 != "?" }
@@ -208,6 +209,7 @@ struct RESTService: Sendable {
             }
         }
         guard errors.isEmpty else {
+            if errors.count >= Schema.errorsMax { Limit.restErrors.reached() }
             throw Problem(
                 .parameterInvalid,
                 "see errors",
@@ -256,6 +258,7 @@ struct RESTService: Sendable {
             if !isTooLong { bytes.append(contentsOf: piece.readableBytesView) }
         }
         guard !isTooLong else {
+            Limit.restBodyBytes.reached()
             throw Problem(.bodyTooLarge, "at most \(RESTLimits.bodyBytesMax) bytes")
         }
         return bytes
@@ -274,6 +277,7 @@ struct RESTService: Sendable {
                 )
             )
         } catch {
+            if error.code.isLimit { Limit.json.reached() }
             let place = error.position(in: bytes)
             throw Problem(
                 .bodyMalformed,
@@ -281,6 +285,7 @@ struct RESTService: Sendable {
             )
         }
         let errors = schema.errors(in: document.root)
+        if errors.count == Schema.errorsMax { Limit.restErrors.reached() }
         guard errors.isEmpty else { throw Problem(.requestInvalid, "see errors", errors: errors) }
         return document.root
     }

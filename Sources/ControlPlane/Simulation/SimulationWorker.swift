@@ -61,6 +61,7 @@ final class SimulationWorker: Service {
     func workOnce() async -> Bool {
         let began = SystemClock.monotonic()
         do {
+            for _ in 0..<(try await store.endAbandoned()) { Limit.simulationAttempts.reached() }
             guard let simulation = try await store.claim(by: id) else { return false }
             let metadata: Logger.Metadata = ["ostiary.simulation": "\(simulation.id)"]
             do {
