@@ -163,6 +163,10 @@ private func check(
     _ settings: ControlSettings,
     logger: Logger
 ) async throws {
+    // Before the schema: nobody migrates a standby.
+    if let refusal = try await WritabilityCheck.refusal(client) {
+        throw StartError(description: refusal.description)
+    }
     let pending = try await Migrator(
         try settings.configuration(settings.databaseURL),
         migrations: try Migration.load(folder: settings.migrationsFolder),

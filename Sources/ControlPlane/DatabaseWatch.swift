@@ -68,20 +68,15 @@ final class DatabaseWatch: Service {
 
     private func look() async -> String? {
         do throws(PostgresError) {
+            if let refusal = try await WritabilityCheck.refusal(client) {
+                return refusal.description
+            }
             if let refusal = try await DurabilityCheck.refusal(client) {
                 return refusal.description
             }
-            let rows = try await client.query(
-                """
-                select name, pg_is_in_recovery() from schema_migration order by number
-                """
-            )
-            var applied: [String] = []
-            for row in rows {
-                let (name, isStandby) = try row.decode(String.self, Bool.self)
-                guard !isStandby else { return "the database is a standby, which takes no writes" }
-                applied.append(name)
-            }
+            let applied = try await client.query(
+                "select name from schema_migration order by number"
+            ).map { row throws(PostgresError) in try row.decode(at: 0, as: String.self) }
             return Self.schemaProblem(applied: applied, expected: migrations)
         } catch {
             return "the database cannot be asked"

@@ -94,6 +94,10 @@ public enum MigrationError: Error, Sendable, Equatable {
     case lockTimeout
     /// The roles are not as they must be, and this user may not make them so: an administrator has to.
     case rolesMissing(PostgresError?)
+    /// Something is pending, and the database takes no writes.
+    case notWritable(WritabilityCheck.Refusal)
+    /// There is a table `schema_migration`, and it is not ours: the database belongs to another program.
+    case foreignTable
     /// The database could not be asked.
     case database(PostgresError)
 }
@@ -115,6 +119,9 @@ extension MigrationError: CustomStringConvertible {
             "the roles of this installation are not all there, and this user may not make them: "
                 + "have an administrator of the database run migrations/roles/prepare.sql"
                 + (error.map { " (\($0))" } ?? "")
+        case .notWritable(let refusal): refusal.description
+        case .foreignTable:
+            "schema_migration is not a table of this program: the database belongs to another one"
         case .database(let error): error.description
         }
     }

@@ -84,6 +84,7 @@ public struct Migrator: Sendable {
     @discardableResult
     public func migrate() async throws(MigrationError) -> Plan {
         try await perform { connection throws(MigrationError) in
+            try foresee(connection)
             try lock(connection)
             // The lock goes with the connection, however this ends; so does the role.
             if let ownership { try take(ownership, connection) }
@@ -98,6 +99,22 @@ public struct Migrator: Sendable {
             }
             return plan
         }
+    }
+
+    /// Refuses what cannot come to a good end before roles are made, in a database that may be another program's.
+    private func foresee(_ connection: SynchronousConnection) throws(MigrationError) {
+        let plan: Plan
+        do throws(MigrationError) {
+            plan = try self.plan(connection)
+        } catch {
+            // Who may not read the table may do so as its owner.
+            if case .database = error { return }
+            throw error
+        }
+        let refusal = try ask(connection) { connection throws(PostgresError) in
+            try WritabilityCheck.refusal(connection.query(WritabilityCheck.question))
+        }
+        if let refusal, !plan.pending.isEmpty { throw .notWritable(refusal) }
     }
 
     private static let table = """
@@ -130,7 +147,7 @@ public struct Migrator: Sendable {
     }
 
     private func applied(_ connection: SynchronousConnection) throws(MigrationError) -> [Entry] {
-        try ask(connection) { connection throws(PostgresError) in
+        do throws(PostgresError) {
             let exists = try connection.query("select to_regclass('schema_migration') is not null")
             guard try exists.one().decode(at: 0) else { return [] }
             var entries: [Entry] = []
@@ -141,6 +158,12 @@ public struct Migrator: Sendable {
                 entries.append(Entry(name: name, digest: digest))
             }
             return entries
+        } catch {
+            switch error {
+            case .server(let error) where error.sqlState == .undefinedColumn: throw .foreignTable
+            case .column: throw .foreignTable
+            default: throw .database(error)
+            }
         }
     }
 

@@ -143,6 +143,8 @@ public struct SQLState: Sendable, Hashable, ExpressibleByStringLiteral, CustomSt
     public static let syntaxError: SQLState = "42601"
     /// There is no such table.
     public static let undefinedTable: SQLState = "42P01"
+    /// A column does not exist.
+    public static let undefinedColumn: SQLState = "42703"
     /// The lock was not free (NOWAIT, or `lock_timeout`).
     public static let lockNotAvailable: SQLState = "55P03"
 }

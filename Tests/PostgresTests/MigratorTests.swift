@@ -15,7 +15,7 @@ private let one = ("0001_create_item", "create table item (n int);\ninsert into 
 private let two = ("0002_add_note", "alter table item add note text;")
 private let three = ("0003_create_index", "create index on item (n);")
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct MigratorTests {
     struct Row: Sendable, CustomTestStringConvertible {
         let testDescription: String
@@ -151,6 +151,46 @@ struct MigratorTests {
         #expect(try await connection.query("select from item").count == 2)
     }
 
+    @Test func `a read-only database is refused, and needs no migrating where nothing is pending`()
+        async throws
+    {
+        let database = try await TestCluster.shared.database()
+        try await migrator(database, [one]).migrate()
+        let connection = try await Connection.connect(database, logger: silent)
+        let name = try await connection.query("select current_database()").one()
+            .decode(at: 0, as: String.self)
+        func refusal() async throws -> WritabilityCheck.Refusal? {
+            try await withClient(database) { try await WritabilityCheck.refusal($0) }
+        }
+        #expect(try await refusal() == nil)
+        try await connection.query(
+            "alter database \(Identifier(name)) set default_transaction_read_only = on"
+        )
+        #expect(try await refusal() == .readOnly)
+        #expect(try await migrator(database, [one]).migrate().pending.isEmpty)
+        await #expect(throws: MigrationError.notWritable(.readOnly)) {
+            try await migrator(database, [one, two]).migrate()
+        }
+    }
+
+    @Test(arguments: ["version bigint", "name bytea, digest text, number int"])
+    func `a table of another program by that name is refused`(columns: String) async throws {
+        let database = try await TestCluster.shared.database()
+        let connection = try await Connection.connect(database, logger: silent)
+        try await connection.query(Query(trusted: "create table schema_migration (\(columns))"))
+        try await connection.query(
+            columns.hasPrefix("name")
+                ? "insert into schema_migration values ('a', 'b', 1)"
+                : "insert into schema_migration values (1)"
+        )
+        await #expect(throws: MigrationError.foreignTable) {
+            try await migrator(database, [one]).plan()
+        }
+        await #expect(throws: MigrationError.foreignTable) {
+            try await migrator(database, [one]).migrate()
+        }
+    }
+
     @Test func `a starter waits for another only so long`() async throws {
         let database = try await TestCluster.shared.database()
         let connection = try await Connection.connect(database, logger: silent)
@@ -216,7 +256,7 @@ struct MigrationTests {
     }
 }
 
-@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(2)))
+@Suite(.enabled(if: TestCluster.isAvailable), .timeLimit(.minutes(10)))
 struct DurabilityCheckTests {
     @Test func `a database that may lose commits is refused, with the reason`() async throws {
         // The shared cluster is one.
@@ -230,6 +270,7 @@ struct DurabilityCheckTests {
         async throws
     {
         let cluster = TestCluster(.on)
+        defer { cluster.discard() }
         let database = try cluster.configuration()
         try await withClient(database) { client in
             #expect(try await DurabilityCheck.refusal(client) == nil)
