@@ -74,8 +74,14 @@ struct PlainYAML {
 
     private mutating func document() throws(Failure) -> Node {
         for (index, scalar) in scalars.enumerated() where !isAllowed(scalar, at: index) {
-            throw failure(index, "a control character; write it as an escape in double quotes")
+            throw failure(
+                index,
+                scalar == "\t"
+                    ? "a tab; use spaces, or \\t in double quotes"
+                    : "a control character; write it as an escape in double quotes"
+            )
         }
+        var hasBegun = false
         for (number, start) in starts.enumerated() {
             var end = number + 1 < starts.count ? starts[number + 1] - 1 : scalars.count
             if end > start, scalars[end - 1] == "\r" { end -= 1 }
@@ -83,12 +89,12 @@ struct PlainYAML {
             while start + indent < end, scalars[start + indent] == " " { indent += 1 }
             let first = start + indent
             guard first < end, scalars[first] != "#" else { continue }
-            guard scalars[first] != "\t" else { throw failure(first, "a tab; indent with spaces") }
             let text = scalars[start..<end]
             if text.starts(with: "---".unicodeScalars) || text.starts(with: "...".unicodeScalars) {
-                guard text.count == 3, lines.isEmpty, scalars[first] == "-" else {
+                guard text.count == 3, lines.isEmpty, !hasBegun, scalars[first] == "-" else {
                     throw failure(start, "one document only")
                 }
+                hasBegun = true
                 continue
             }
             lines.append(Line(number: number + 1, start: start, end: end, indent: indent))
@@ -105,7 +111,8 @@ struct PlainYAML {
         switch scalar {
         case "\n": return true
         case "\r": return index + 1 < scalars.count && scalars[index + 1] == "\n"
-        case "\t": return true
+        // Some readers take a tab for a blank between parts, some for an error.
+        case "\t": return false
         // Line breaks of some versions only, and what nobody sees.
         case "\u{85}", "\u{2028}", "\u{2029}", "\u{FEFF}": return false
         default:
@@ -123,6 +130,12 @@ struct PlainYAML {
             if starts[middle] <= index { low = middle } else { high = middle }
         }
         return DocumentPosition(line: low + 1, column: index - starts[low] + 1)
+    }
+
+    /// Where the line of a scalar ends, its line feed left out.
+    private func lineEnd(_ index: Int) -> Int {
+        let line = place(index).line
+        return line < starts.count ? starts[line] - 1 : scalars.count
     }
 
     private func failure(_ index: Int, _ reason: String) -> Failure {
@@ -174,15 +187,14 @@ struct PlainYAML {
 
     private mutating func map(_ indent: Int, _ place: DocumentPosition) throws(Failure) -> Node {
         var members: [(key: Text, place: DocumentPosition, node: Node)] = []
+        var names: Set<Text> = []
         while current < lines.count, lines[current].indent == indent, !isItem(lines[current]) {
             let line = lines[current]
             let at = content(line)
             guard let (name, colon) = try key(line) else {
                 throw failure(at, "no key: a name, a colon and a blank")
             }
-            guard !members.contains(where: { $0.key == name }) else {
-                throw failure(at, "\(name) is said twice")
-            }
+            guard names.insert(name).inserted else { throw failure(at, "\(name) is said twice") }
             let next = skipSpaces(colon + 1, line.end)
             let value: Node
             if isEnd(next, line.end) {
@@ -222,11 +234,19 @@ struct PlainYAML {
             if scalars[index] == "#", index > at, isBlank(scalars[index - 1]) { return nil }
             if scalars[index] == ":", isEnd(index + 1, line.end, orBlank: true) {
                 try checkStart(at, line.end)
-                return (text(at, index), index)
+                return (try name(plain(at, index), at), index)
             }
             index += 1
         }
         return nil
+    }
+
+    /// A key is text: `yes` or `1` before a colon is another key to some readers.
+    private func name(_ key: Node, _ at: Int) throws(Failure) -> Text {
+        guard case .text(let name) = key.value else {
+            throw failure(at, "a key that is no text; put it in quotes")
+        }
+        return name
     }
 
     // MARK: - Values on a line
@@ -273,19 +293,17 @@ struct PlainYAML {
         let closing: Scalar = isMap ? "}" : "]"
         var items: [Node] = []
         var members: [(key: Text, place: DocumentPosition, node: Node)] = []
+        var names: Set<Text> = []
         index += 1
         while true {
             try skipBreaks(&index, indent, start)
             if scalars[index] == closing { break }
             let at = index
             if isMap {
-                let key = try flowScalar(&index)
-                guard case .text(let name) = key.value else {
-                    throw failure(at, "a key that is no text; put it in quotes")
-                }
+                let name = try name(flowScalar(&index), at)
                 try skipBreaks(&index, indent, start)
                 guard scalars[index] == ":" else { throw failure(index, "no colon after \(name)") }
-                guard !members.contains(where: { $0.key == name }) else {
+                guard names.insert(name).inserted else {
                     throw failure(at, "\(name) is said twice")
                 }
                 index += 1
@@ -312,16 +330,19 @@ struct PlainYAML {
 
     private func flowScalar(_ index: inout Int) throws(Failure) -> Node {
         let at = index
-        let end = scalars[at...].firstIndex(of: "\n") ?? scalars.count
+        let end = lineEnd(at)
         if scalars[at] == "\"" || scalars[at] == "'" {
             let (text, after) = try quoted(at, end)
             index = after
             return Node(value: .text(text), place: place(at))
         }
+        // Within brackets some readers take these for the marks of keys and values, whatever stands around them.
+        guard scalars[at] != ":" else { throw failure(at, "put it in quotes") }
         try checkStart(at, end)
         while index < end, !",[]{}\r".unicodeScalars.contains(scalars[index]),
             !(scalars[index] == "#" && isBlank(scalars[index - 1]))
         {
+            guard scalars[index] != "?" else { throw failure(at, "put it in quotes") }
             if scalars[index] == ":",
                 index + 1 >= end || isBlank(scalars[index + 1])
                     || ",[]{}".unicodeScalars.contains(scalars[index + 1])
@@ -341,7 +362,7 @@ struct PlainYAML {
     ) throws(Failure) {
         while index < scalars.count {
             switch scalars[index] {
-            case " ", "\t", "\r": index += 1
+            case " ", "\r": index += 1
             case "#" where isBlank(scalars[index - 1]) || scalars[index - 1] == "\n":
                 index = scalars[index...].firstIndex(of: "\n") ?? scalars.count
             case "\n":
@@ -391,7 +412,10 @@ struct PlainYAML {
         }
         // YAML 1.1 takes these for truth values, and some of its readers other spellings.
         let lower = text.string.lowercased()
-        if ["true", "false", "null", "~", "yes", "no", "on", "off", "y", "n"].contains(lower) {
+        // A lone `=` and `<<` are the default value and the merge key there.
+        if ["true", "false", "null", "~", "yes", "no", "on", "off", "y", "n", "=", "<<"]
+            .contains(lower)
+        {
             throw failure(
                 start,
                 "\(text) means different things to different readers; put it in quotes"
@@ -406,7 +430,7 @@ struct PlainYAML {
         }
         // Fractions, other bases, dates, times, infinities.
         if let first = bytes.first, "0123456789+-.".utf8.contains(first),
-            bytes.allSatisfy({ "0123456789abcdefxoinABCDEFXOINTZ_.:+- ".utf8.contains($0) })
+            bytes.allSatisfy({ "0123456789abcdefxointABCDEFXOINTZ_.:+- ".utf8.contains($0) })
         {
             throw failure(start, "\(text) could be taken for a number or a date; put it in quotes")
         }
@@ -467,7 +491,7 @@ struct PlainYAML {
         return scalar
     }
 
-    private func isBlank(_ scalar: Scalar) -> Bool { scalar == " " || scalar == "\t" }
+    private func isBlank(_ scalar: Scalar) -> Bool { scalar == " " }
 
     private func skipSpaces(_ index: Int, _ end: Int) -> Int {
         var index = index

@@ -292,8 +292,7 @@ extension QuickRule {
         for effect in scope.effects where !effects.contains(effect) {
             throw reader.error("effects", "\(effect) is no effect")
         }
-        for (key, value) in json["arguments"].allMembers {
-            let name = key.text
+        for (name, value) in try reader.members("arguments") {
             if let text = value.string {
                 scope.arguments[name] = .string(text)
             } else if let number = value.int64 {
@@ -317,15 +316,15 @@ extension QuickRule {
             ["approvals", "groups", "stepUp", "hours", "weekdaysOnly"]
         )
         var exception = Exception()
-        for (key, value) in json["approvals"].allMembers {
-            guard key.text.isGroupName, let count = value.int64, (1...100).contains(count) else {
+        for (group, value) in try reader.members("approvals") {
+            guard group.isGroupName, let count = value.int64, (1...100).contains(count) else {
                 throw reader.error("approvals", "not a group with a number of 1 to 100")
             }
-            exception.approvals[key.text] = count
+            exception.approvals[group] = count
         }
         exception.groups = try reader.texts("groups")
-        exception.stepUp = json["stepUp"]?.boolean ?? false
-        exception.weekdaysOnly = json["weekdaysOnly"]?.boolean ?? false
+        exception.stepUp = try reader.flag("stepUp")
+        exception.weekdaysOnly = try reader.flag("weekdaysOnly")
         if let hours = json["hours"] {
             let numbers = hours.elements.compactMap(\.int64)
             guard hours.count == 2, numbers.count == 2, numbers[0] >= 0, numbers[0] < numbers[1],
@@ -376,8 +375,26 @@ private struct RuleReader {
     func texts(_ name: Text) throws(QuickRule.ReadingError) -> [Text] {
         guard let list = value.member(named: name) else { return [] }
         let texts = list.elements.compactMap(\.string)
-        guard list.kind == .array, !texts.isEmpty, texts.count == list.count, texts.count <= 100
-        else { throw error(name.string, "not a list of 1 to 100 strings") }
+        guard list.kind == .array, !texts.isEmpty, texts.count == list.count, texts.count <= 100,
+            texts.allSatisfy({ !$0.isEmpty && $0.byteCount <= 256 })
+        else { throw error(name.string, "not a list of 1 to 100 strings of 1 to 256 bytes") }
         return texts
+    }
+
+    func members(_ name: Text) throws(QuickRule.ReadingError) -> [(name: Text, value: JSONValue)] {
+        guard let object = value.member(named: name) else { return [] }
+        let members = object.members.map { (name: $0.key.text, value: $0.value) }
+        guard object.kind == .object, !members.isEmpty, members.count <= 100,
+            members.allSatisfy({ $0.name.byteCount <= 256 })
+        else {
+            throw error(name.string, "not an object with 1 to 100 names of at most 256 bytes")
+        }
+        return members
+    }
+
+    func flag(_ name: Text) throws(QuickRule.ReadingError) -> Bool {
+        guard let flag = value.member(named: name) else { return false }
+        guard let truth = flag.boolean else { throw error(name.string, "not true or false") }
+        return truth
     }
 }

@@ -93,6 +93,29 @@ import Testing
             "/rules/0/limit"
         ),
         (#"{"rules":[{"id":"a","guard":{},"limit":{"counter":"r","max":0}}]}"#, "/rules/0/limit"),
+        // Of another type, these said nothing: the rule would have been wider than it reads.
+        (#"{"rules":[{"id":"a","allow":{"groups":[""]}}]}"#, "/rules/0/allow/groups"),
+        (
+            #"{"rules":[{"id":"a","allow":{"groups":["a"],"arguments":["n"]}}]}"#,
+            "/rules/0/allow/arguments"
+        ),
+        (
+            #"{"rules":[{"id":"a","allow":{"groups":["a"],"arguments":null}}]}"#,
+            "/rules/0/allow/arguments"
+        ),
+        (
+            #"{"rules":[{"id":"a","deny":{},"unless":{"hours":[8,18],"weekdaysOnly":"true"}}]}"#,
+            "/rules/0/unless/weekdaysOnly"
+        ),
+        (#"{"rules":[{"id":"a","guard":{},"unless":{"stepUp":1}}]}"#, "/rules/0/unless/stepUp"),
+        (
+            #"{"rules":[{"id":"a","guard":{},"unless":{"approvals":"sre"}}]}"#,
+            "/rules/0/unless/approvals"
+        ),
+        (
+            #"{"rules":[{"id":"a","guard":{},"unless":{"approvals":{}}}]}"#,
+            "/rules/0/unless/approvals"
+        ),
     ])
     func `a rule that says nothing clear is refused at its place`(text: String, place: String) {
         let error = #expect(throws: QuickRule.ReadingError.self) { try Self.rules(text) }
@@ -159,7 +182,7 @@ import Testing
         ("rules:\n  - id: a\n    alow: {groups: [x]}\n", "3:5: alow: no such member"),
         (
             "rules:\n  - id: a\n    allow: {groups: []}\n",
-            "3:13: groups: not a list of 1 to 100 strings"
+            "3:13: groups: not a list of 1 to 100 strings of 1 to 256 bytes"
         ),
         (
             "rules:\n  - id: a\n    allow: {}\n",
@@ -175,12 +198,13 @@ import Testing
         ("rules:\n  - *a\n", "2:5: aliases are not read"),
         ("rules: !!seq []", "1:8: tags are not read"),
         ("rules: [!x a]", "1:9: tags are not read"),
-        ("<<: *a\n", "1:5: aliases are not read"),
+        ("<<: *a\n", "1:1: << means different things to different readers; put it in quotes"),
         (
             "rules:\n  - id: |\n      a\n",
             "2:9: text over several lines is not read; put it in quotes"
         ),
-        ("rules:\n\t- id: a\n", "2:1: a tab; indent with spaces"),
+        ("rules:\n\t- id: a\n", "2:1: a tab; use spaces, or \\t in double quotes"),
+        ("rules:\t[]\n", "1:7: a tab; use spaces, or \\t in double quotes"),
         ("rules:\n  - id: a\n   b: c\n", "3:4: indented unlike what stands above"),
         ("rules:\n  - id: a\n      b: c\n", "3:7: indented unlike what stands above"),
         ("  rules:\n  - id: a\nb: c\n", "3:1: does not belong to what stands above"),
@@ -210,6 +234,28 @@ import Testing
         ("rules:\n  -\n", "2:3: an item that says nothing"),
         ("rules\n", "1:1: not an object"),
         ("---\nrules: []\n---\nrules: []\n", "3:1: one document only"),
+        ("---\n---\nrules: []\n", "2:1: one document only"),
+        (
+            "rules:\n  - id: a\n    deny:\n      arguments:\n        yes: 1\n",
+            "5:9: yes means different things to different readers; put it in quotes"
+        ),
+        ("1: a\n", "1:1: a key that is no text; put it in quotes"),
+        ("rules: {null: a}\n", "1:9: a key that is no text; put it in quotes"),
+        (
+            "<<: {}\n",
+            "1:1: << means different things to different readers; put it in quotes"
+        ),
+        (
+            "rules: [=]\n",
+            "1:9: = means different things to different readers; put it in quotes"
+        ),
+        ("rules: [?a]\n", "1:9: put it in quotes"),
+        ("rules: [a?b]\n", "1:9: put it in quotes"),
+        ("rules: [:a]\n", "1:9: put it in quotes"),
+        (
+            "rules:\n  - id: 2001-12-14t21:59:43\n",
+            "2:9: 2001-12-14t21:59:43 could be taken for a number or a date; put it in quotes"
+        ),
         ("%YAML 1.2\n", "1:1: put it in quotes"),
         ("# nothing\n\n", "1:1: nothing is said"),
         ("", "1:1: nothing is said"),
@@ -237,6 +283,24 @@ import Testing
             try QuickRule.read(document: Text(long))
         }
         #expect(error?.reason == "longer than 262144 bytes")
+    }
+
+    @Test(
+        .timeLimit(.minutes(1)),
+        arguments: [
+            ("members", "rules:\n" + (0..<30_000).map { "k\($0): 1\n" }.joined()),
+            ("items of a line", "rules: [" + String(repeating: "1,", count: 120_000) + "]"),
+            (
+                "members of a line",
+                "rules: {" + (0..<25_000).map { "k\($0): 1," }.joined() + "}"
+            ),
+        ]
+    )
+    func `a document of many parts is read in one pass`(name: String, document: String) {
+        // Quadratic work would take many minutes.
+        #expect(throws: QuickRule.DocumentError.self) {
+            try QuickRule.read(document: Text(document))
+        }
     }
 
     @Test func `random damage is refused or read, and never stops the reader`() {
