@@ -109,6 +109,7 @@ public struct Explainer: Sendable {
         let determining = Set(decision.determining)
         // A question that is refused before policies are asked has none that apply.
         let isAsked = decision.ground.isOfPolicies
+        let places = DocumentPlaces(release.documents)
         var policies: [Explanation.Policy] = []
         var applying: [PolicyID] = []
         for trace in traces {
@@ -125,7 +126,7 @@ public struct Explainer: Sendable {
                     cures: rule.cures,
                     effect: .init(trace.outcome),
                     mismatches: trace.scope.filter { !$0.isMatch }.map(\.variable),
-                    conditions: trace.conditions.map { part($0, release) }
+                    conditions: trace.conditions.map { part($0, places) }
                 )
             )
         }
@@ -144,8 +145,10 @@ public struct Explainer: Sendable {
         )
     }
 
-    private func part(_ trace: ConditionTrace, _ release: PolicyRelease) -> Explanation.Part {
-        var places = DocumentPlaces(release.documents)
+    private func part(
+        _ trace: ConditionTrace,
+        _ places: DocumentPlaces
+    ) -> Explanation.Part {
         let place = places.place(of: Int(trace.span.start))
         return Explanation.Part(
             kind: trace.kind,
@@ -154,7 +157,7 @@ public struct Explainer: Sendable {
             line: place.line,
             column: place.column,
             readings: trace.readings.map { ($0.path, $0.value?.shortText) },
-            parts: trace.parts.map { part($0, release) }
+            parts: trace.parts.map { part($0, places) }
         )
     }
 }

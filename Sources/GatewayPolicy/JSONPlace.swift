@@ -10,6 +10,7 @@ struct JSONPlace {
     ///
     /// In a document that is no JSON, the byte at which reading stopped.
     init(_ pointer: String, in source: Text) {
+        let places = DocumentPlaces([PolicyRelease.Document(name: "", source: source)])
         do throws(JSONError) {
             let root = try JSONDocument(parsing: Array(source.utf8)).root
             var range = root.sourceRange
@@ -32,10 +33,10 @@ struct JSONPlace {
                 guard let next else { break }
                 (value, range) = (next, next.sourceRange)
             }
-            start = DocumentPlaces.position(of: range.lowerBound, in: source)
-            end = DocumentPlaces.position(of: range.upperBound, in: source)
+            start = places.position(of: range.lowerBound)
+            end = places.position(of: range.upperBound)
         } catch {
-            start = DocumentPlaces.position(of: error.offset, in: source)
+            start = places.position(of: error.offset)
             end = nil
         }
     }

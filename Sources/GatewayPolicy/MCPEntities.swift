@@ -22,6 +22,12 @@ public enum MCPEntities {
         }
     }
 
+    /// The first parts of names of methods: `tools/call` is no tool of a server.
+    static let methods: Set<Text> = ["tools", "resources", "prompts", "sampling", "data"]
+
+    /// Whether no server may have this name: the action of one of its tools could be a method's, or a group of actions.
+    public static func isReserved(_ server: ServerName) -> Bool { methods.contains(server.text) }
+
     /// The action of calling a tool.
     public static func action(_ server: ServerName, _ tool: ToolName) -> EntityUID {
         EntityUID(type: "MCP::Action", id: qualified(server, tool))

@@ -82,9 +82,18 @@ public struct PolicyCases: Sendable {
         guard let list = json["cases"], list.kind == .array else {
             throw ReadingError(position: nil, reason: "there is no list of cases")
         }
+        let defaults: [Text: Value]
+        do {
+            defaults =
+                try json["context"].map { json throws(ValueReadingError) in
+                    try Value.record(cedarJSON: json)
+                } ?? [:]
+        } catch {
+            throw ReadingError(position: nil, reason: "context: \(error)")
+        }
         var cases: [Case] = []
         for (position, item) in list.elements.enumerated() {
-            cases.append(try Self.read(item, defaults: json["context"], position))
+            cases.append(try Self.read(item, defaults: defaults, position))
         }
         self.cases = cases
     }
@@ -113,7 +122,7 @@ public struct PolicyCases: Sendable {
 
     private static func read(
         _ json: JSONValue,
-        defaults: JSONValue?,
+        defaults: [Text: Value],
         _ position: Int
     ) throws(ReadingError) -> Case {
         func fail(_ reason: String) -> ReadingError {
@@ -123,10 +132,7 @@ public struct PolicyCases: Sendable {
             guard let principal = json["principal"], let action = json["action"],
                 let resource = json["resource"]
             else { throw .invalidStructure }
-            var context =
-                try defaults.map { json throws(ValueReadingError) in
-                    try Value.record(cedarJSON: json)
-                } ?? [:]
+            var context = defaults
             if let own = json["context"] {
                 context = merge(context, try Value.record(cedarJSON: own))
             }

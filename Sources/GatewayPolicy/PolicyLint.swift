@@ -95,7 +95,7 @@ public enum PolicyLint {
             }
         }
         guard let trees = PolicyTrees(release.set) else { return findings }
-        var places = DocumentPlaces(release.documents)
+        let places = DocumentPlaces(release.documents)
         let breakGlass = MCPEntities.group(release.facts.breakGlassGroup)
         let mentions = Dictionary(
             release.set.entityMentions.filter { $0.uid == breakGlass && !$0.isInScope }

@@ -81,7 +81,11 @@ public struct PolicyRelease: Sendable {
                 detail = message
             }
 
-            init(_ diagnostic: PolicyDiagnostic, in document: Document?) {
+            init(
+                _ diagnostic: PolicyDiagnostic,
+                in document: Document? = nil,
+                _ places: DocumentPlaces? = nil
+            ) {
                 self.init(
                     Text(diagnostic.code.rawValue),
                     document: document?.name ?? "*",
@@ -91,9 +95,7 @@ public struct PolicyRelease: Sendable {
                 )
                 detail = diagnostic.message
                 hint = diagnostic.hint
-                if let document {
-                    end = DocumentPlaces.position(of: Int(diagnostic.span.end), in: document.source)
-                }
+                end = places?.position(of: Int(diagnostic.span.end))
             }
         }
 
@@ -179,7 +181,8 @@ public struct PolicyRelease: Sendable {
             do {
                 _ = try PolicySet.parse(document.source.string)
             } catch {
-                findings += error.diagnostics.map { Failure.Finding($0, in: document) }
+                let places = DocumentPlaces([document])
+                findings += error.diagnostics.map { Failure.Finding($0, in: document, places) }
             }
         }
         guard findings.isEmpty else {
@@ -189,7 +192,7 @@ public struct PolicyRelease: Sendable {
             set = try PolicySet.parse(texts.map(\.source.string).joined(separator: "\n"))
         } catch {
             // Each document parsed, so only a bound of the whole can be broken: too many policies.
-            throw Failure(findings: error.diagnostics.map { Failure.Finding($0, in: nil) })
+            throw Failure(findings: error.diagnostics.map { Failure.Finding($0) })
         }
         self.number = number
         compiled = CompiledPolicySet(set)
@@ -197,7 +200,7 @@ public struct PolicyRelease: Sendable {
         // Only a layer that owns something, and not everything, is held to it.
         let trees = texts.contains { $0.layer.owned != nil } ? PolicyTrees(set) : nil
         looksAtWholeContext = set.looksAtWholeContext
-        var places = DocumentPlaces(texts)
+        let places = DocumentPlaces(texts)
         let counters = Set(facts.counters.map(\.name))
         var rules: [PolicyID: Rule] = [:]
         var names: Set<Text> = []
@@ -264,65 +267,5 @@ public struct PolicyRelease: Sendable {
         }
         self.rules = rules
         self.facts = facts
-    }
-}
-
-/// A place in a document.
-public struct DocumentPosition: Hashable, Sendable {
-    /// The line, from 1.
-    public var line: Int
-    /// The column in Unicode scalars, from 1.
-    public var column: Int
-}
-
-/// Finds the document, line and column of a byte of all documents together; fastest for bytes in order.
-struct DocumentPlaces {
-    private let documents: [PolicyRelease.Document]
-    private var current = 0
-    /// Where the current document begins.
-    private var start = 0
-    private var offset = 0
-    private var line = 1
-    private var column = 1
-
-    init(_ documents: [PolicyRelease.Document]) {
-        self.documents = documents
-    }
-
-    mutating func place(
-        of byte: Int
-    ) -> (document: PolicyRelease.Document, line: Int, column: Int) {
-        if byte < start {
-            (current, start) = (0, 0)
-            (offset, line, column) = (0, 1, 1)
-        }
-        // A line feed joins two documents.
-        while current + 1 < documents.count,
-            byte > start + documents[current].source.byteCount
-        {
-            start += documents[current].source.byteCount + 1
-            current += 1
-            (offset, line, column) = (0, 1, 1)
-        }
-        precondition(current < documents.count, "a policy stands in a document")
-        let target = byte - start
-        if target < offset { (offset, line, column) = (0, 1, 1) }
-        for byte in documents[current].source.utf8.dropFirst(offset).prefix(target - offset) {
-            if byte == UInt8(ascii: "\n") {
-                line += 1
-                column = 1
-            } else if byte & 0xC0 != 0x80 {
-                column += 1
-            }
-        }
-        offset = target
-        return (documents[current], line, column)
-    }
-
-    /// The place of a byte in one document.
-    static func position(of byte: Int, in source: Text) -> DocumentPosition {
-        var places = DocumentPlaces([PolicyRelease.Document(name: "", source: source)])
-        let (_, line, column) = places.place(of: byte)
-        return DocumentPosition(line: line, column: column)
     }
 }

@@ -230,9 +230,17 @@ public struct ReleaseChecks: Sendable {
             )
         }
         let cases: PolicyCases
+        let positions: [DocumentPosition]
         let layer: OutcomeLayer
         do {
-            cases = try PolicyCases(JSONDocument(parsing: Array(document.source.utf8)).root)
+            let root = try JSONDocument(parsing: Array(document.source.utf8)).root
+            cases = try PolicyCases(root)
+            // One pass over the document: looking each case up by its pointer would be one for each.
+            let places = DocumentPlaces([document])
+            positions =
+                (root["cases"]?.elements).map { elements in
+                    elements.map { places.position(of: $0.sourceRange.lowerBound) }
+                } ?? []
             layer = OutcomeLayer(
                 release: release,
                 entities: try EntitySnapshot(entities: cases.entities)
@@ -245,13 +253,14 @@ public struct ReleaseChecks: Sendable {
             throw refusal("/entities", "\(error)")
         }
         let tracer = Coverage.Tracer(layer)
-        return cases.cases.enumerated().map { position, row in
+        return zip(cases.cases, positions).enumerated().map { position, its in
+            let (row, place) = its
             let decision = layer.decide(row.question, facts: row.facts)
             coverage.note(row.question, facts: row.facts, decision: decision, by: tracer)
             return CaseResult(
                 document: document.name,
                 position: position,
-                place: JSONPlace("/cases/\(position)", in: document.source).start,
+                place: place,
                 name: row.name,
                 decision: decision,
                 differences: row.differences(from: decision)

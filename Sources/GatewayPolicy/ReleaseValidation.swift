@@ -14,12 +14,10 @@ struct ReleaseValidation {
     /// Whether a registered server has listed tools, by its name.
     private let hasTools: [Text: Bool]
     private let tools: [Text]
-    private var places: DocumentPlaces
+    private let places: DocumentPlaces
     /// How many verdicts the memo did not know.
     private(set) var checkCount = 0
 
-    /// The first parts of names of methods; an action `tools/lst` is no tool of a server.
-    private static let methods: Set<Text> = ["tools", "resources", "prompts", "sampling", "data"]
     /// The server, without a name, whose tools stand for those to come.
     private static let placeholder = SchemaGenerator.Server(
         name: "",
@@ -120,7 +118,7 @@ struct ReleaseValidation {
     }
 
     /// Tools that are named as resources; the schema does not list those.
-    private mutating func mentions() -> [ReleaseChecks.Finding] {
+    private func mentions() -> [ReleaseChecks.Finding] {
         let known = Set(tools)
         return release.set.entityMentions.compactMap { mention in
             guard mention.uid.type == "MCP::Tool", !known.contains(mention.uid.id) else {
@@ -147,13 +145,13 @@ struct ReleaseValidation {
         guard let slash = bytes.firstIndex(of: UInt8(ascii: "/")), slash != bytes.startIndex,
             let server = Text(validating: Array(bytes[..<slash]))
         else { return false }
-        guard let hasTools = hasTools[server] else { return !Self.methods.contains(server) }
+        guard let hasTools = hasTools[server] else { return !MCPEntities.methods.contains(server) }
         return !hasTools
     }
 
     // MARK: - Places
 
-    private mutating func place(_ finding: ValidationFinding) -> ReleaseChecks.Finding {
+    private func place(_ finding: ValidationFinding) -> ReleaseChecks.Finding {
         var own = place(finding.policy, finding.span)
         own.code = Text(finding.code.rawValue)
         own.severity = finding.severity == .error ? .error : .warning
@@ -163,7 +161,7 @@ struct ReleaseValidation {
         return own
     }
 
-    private mutating func place(
+    private func place(
         _ policy: PolicyID?,
         _ span: SourceSpan
     ) -> ReleaseChecks.Finding {

@@ -139,7 +139,8 @@ public struct SchemaGenerator: Sendable {
 
     /// What servers may be in: what the model says, and what administrators have put them in.
     ///
-    /// A membership of another namespace than `MCP` is outside of the model, and no policy that validates asks for it.
+    /// A membership of another namespace than `MCP` is outside of the model, and no policy that validates asks for it; nor
+    /// for one that has the name of a built-in type, which would mean that entity everywhere else.
     private func memberships(
         of servers: [Server]
     ) -> (environments: [Text], parents: [Text], declared: [Text]) {
@@ -149,7 +150,7 @@ public struct SchemaGenerator: Sendable {
         for membership in servers.flatMap(\.memberships).sorted() {
             guard membership.type.utf8.starts(with: "MCP::".utf8),
                 let type = Text(validating: Array(membership.type.utf8.dropFirst(5))),
-                type.isCedarName, type != "Action"
+                type.isCedarName, type != "Action", !Self.builtInTypeNames.contains(type)
             else { continue }
             if type == "Environment", !environments.contains(membership.id) {
                 environments.append(membership.id)
@@ -161,6 +162,11 @@ public struct SchemaGenerator: Sendable {
         }
         return (environments, parents, declared)
     }
+
+    private static let builtInTypeNames: Set<Text> = [
+        "Bool", "Boolean", "Long", "String", "Set", "Record", "Entity", "Extension", "datetime",
+        "decimal", "duration", "ipaddr",
+    ]
 
     private static let fixedEntityNames: Set<Text> = [
         "Tenant", "Group", "User", "ServiceAccount", "ClientGroup", "Client", "Environment",

@@ -453,6 +453,51 @@ import Testing
         #expect(found.first?.hasSuffix("warning untested_forbid AC-3.2.cluster-admin") == true)
     }
 
+    @Test(.timeLimit(.minutes(1))) func `many findings and cases are placed in one pass`() throws {
+        let policies = (0..<1500).map { number in
+            "@id(\"\(number)\") @tier(\"absolute\") forbid (principal, action, resource) when { context.x };"
+        }
+        let one =
+            #"{"principal":{"type":"MCP::User","id":"a"},"action":{"type":"MCP::Action","id":"x"},"resource":{"type":"MCP::Tool","id":"x"},"decision":"allow","context":{}}"#
+        let cases =
+            #"{"context":{"system":{"now":{"__extn":{"fn":"datetime","arg":"2026-11-25T10:00:00Z"}}},"facts":{"definitionPinned":true}},"cases":["#
+            + Array(repeating: "\n" + one, count: 1200).joined(separator: ",") + "]}"
+        // A walk from the beginning for each would take minutes.
+        let checks = ReleaseChecks(
+            [.init(name: "a.cedar", source: Text(policies.joined(separator: "\n")))],
+            against: []
+        )
+        let lines = Set(checks.findings.filter { $0.code == "attribute_not_found" }.map(\.line))
+        #expect(lines == Set(1...1500))
+        let run = ReleaseChecks([.init(name: "a.cases.json", source: Text(cases))], against: [])
+        #expect(run.cases.map(\.place.line) == Array(2...1201))
+        #expect(run.cases.allSatisfy { $0.place.column == 1 })
+        #expect(run.findings.map(\.line) == Array(2...1201))
+    }
+
+    @Test func `a place is the same whatever was asked before it`() {
+        let documents = ["é\n", "", "\n" + String(repeating: "aé\n", count: 300), "x"].enumerated()
+            .map {
+                PolicyRelease.Document(name: Text("\($0)"), source: Text($1))
+            }
+        let places = DocumentPlaces(documents)
+        var expected: [String] = []
+        for document in documents {
+            var (line, column) = (1, 1)
+            for scalar in document.source.string.unicodeScalars {
+                let width = String(scalar).utf8.count
+                expected += Array(repeating: "\(document.name):\(line)", count: width)
+                    .enumerated().map { "\($1):\(column + ($0 == 0 ? 0 : 1))" }
+                (line, column) = scalar == "\n" ? (line + 1, 1) : (line, column + 1)
+            }
+            expected.append("\(document.name):\(line):\(column)")
+        }
+        for byte in Array(expected.indices) + expected.indices.reversed() {
+            let (document, line, column) = places.place(of: byte)
+            #expect("\(document.name):\(line):\(column)" == expected[byte])
+        }
+    }
+
     @Test func `what is remembered changes nothing that is found`() throws {
         var memo = ReleaseChecks.Memo()
         for row in Self.rows + Self.rows.reversed() {
@@ -474,5 +519,20 @@ import Testing
             ]
         )
         #expect(checks.findings.map(Self.summary) == ["*:1:1 error schema_invalid "])
+    }
+
+    @Test func `servers that could hide a method are those whose names begin one`() throws {
+        let schema = try Schema(parsing: ToolSchemaTests.schema([]).schema.string)
+        let first = Set(
+            schema.actions.keys.compactMap { action in
+                let parts = action.id.string.split(separator: "/")
+                return parts.count > 1 ? ServerName(Text(parts[0])) : nil
+            }
+        )
+        #expect(first.count == 5)
+        for name in first { #expect(MCPEntities.isReserved(name)) }
+        for name in ["tool", "k8s", "toolss", "any"] as [ServerName] {
+            #expect(!MCPEntities.isReserved(name))
+        }
     }
 }

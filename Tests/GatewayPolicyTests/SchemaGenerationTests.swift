@@ -89,4 +89,25 @@ import Testing
                 != nil
         )
     }
+
+    @Test(
+        arguments: [
+            "System", "Facts", "DataContext", "Long", "String", "Bool", "Set", "decimal",
+            "datetime",
+            "ipaddr", "demo_zone", "User",
+        ] as [Text]
+    )
+    func `what a server is in takes no name from the schema`(type: Text) throws {
+        let plain = SchemaGenerator.Server(
+            name: "demo",
+            tools: [.init(name: "zone", effect: .read, input: .empty)]
+        )
+        var member = plain
+        member.memberships = [EntityUID(type: Text("MCP::\(type)"), id: "x")]
+        func schema(_ server: SchemaGenerator.Server) throws -> Schema {
+            try Schema(parsing: ToolSchemaTests.schema([server]).schema.string)
+        }
+        let (without, with) = (try schema(plain), try schema(member))
+        #expect(with.actions == without.actions)
+    }
 }
