@@ -1,7 +1,7 @@
 import JSON
 import Logging
 import Postgres
-public import ServiceLifecycle
+import ServiceLifecycle
 import Synchronization
 
 /// Knows whether the database can be written to, keeps what it commits, and has the schema of this

@@ -53,6 +53,11 @@ final class ReleaseChecker: Sendable {
         /// The keys of `checks`, oldest first.
         var order: [Key] = []
         var memos: [NamespaceID: ReleaseChecks.Memo] = [:]
+
+        mutating func keep(_ memo: ReleaseChecks.Memo, of namespace: NamespaceID) {
+            if memos.count >= ReleaseChecker.keptMax { memos.removeAll() }
+            memos[namespace] = memo
+        }
     }
 
     private let kept = Mutex(Kept())
@@ -81,8 +86,7 @@ final class ReleaseChecker: Sendable {
             reusing: &own
         )
         kept.withLock { [own] kept in
-            if kept.memos.count >= Self.keptMax { kept.memos.removeAll() }
-            kept.memos[namespace] = own
+            kept.keep(own, of: namespace)
             guard kept.checks.updateValue(check, forKey: key) == nil else { return }
             kept.order.append(key)
             if kept.order.count > Self.keptMax {
@@ -106,7 +110,7 @@ final class ReleaseChecker: Sendable {
             of: candidate.servers.map(\.forPolicies),
             reusing: &own
         )
-        kept.withLock { [own] in $0.memos[namespace] = own }
+        kept.withLock { [own] in $0.keep(own, of: namespace) }
         return impact
     }
 }

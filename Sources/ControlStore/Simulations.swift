@@ -140,10 +140,7 @@ extension AdministrationStore {
         let time = before.map { Postgres.Timestamp(microseconds: $0.createdAt.microseconds) }
         let rows = try await transaction.run(
             """
-            select namespace_id, id, kind, release_number, against_number, range_from, range_to, records_max, requested_by,
-                created_at, case when failure is not null then 'failed' when finished_at is not null then 'finished'
-                    when claimed_until > now() then 'running' else 'queued' end,
-                records_read, finished_at, failure
+            select \(shared: SimulationRow.columns)
             from policy_simulation
             where namespace_id = \(namespace) and release_number = \(Int64(clamping: release))
                 and (\(time)::timestamptz is null or (created_at, id) < (\(time), \(before?.id.string)))
@@ -162,10 +159,7 @@ extension AdministrationStore {
     ) async throws(StoreError) -> SimulationRow? {
         let rows = try await transaction.run(
             """
-            select namespace_id, id, kind, release_number, against_number, range_from, range_to, records_max, requested_by,
-                created_at, case when failure is not null then 'failed' when finished_at is not null then 'finished'
-                    when claimed_until > now() then 'running' else 'queued' end,
-                records_read, finished_at, failure, (
+            select \(shared: SimulationRow.columns), (
                 select report::text from policy_simulation_report r
                 where r.namespace_id = s.namespace_id and r.simulation_id = s.id)
             from policy_simulation s
@@ -302,10 +296,7 @@ public struct SimulationStore: Sendable {
                 from due where s.namespace_id = due.namespace_id and s.id = due.id
                 returning s.*
             )
-            select namespace_id, id, kind, release_number, against_number, range_from, range_to, records_max, requested_by,
-                created_at, case when failure is not null then 'failed' when finished_at is not null then 'finished'
-                    when claimed_until > now() then 'running' else 'queued' end,
-                records_read, finished_at, failure
+            select \(shared: SimulationRow.columns)
             from taken
             """,
             in: .installation
@@ -386,6 +377,14 @@ public struct SimulationStore: Sendable {
 }
 
 extension SimulationRow {
+    /// What ``init(_:)`` reads, of `policy_simulation`.
+    fileprivate static let columns: StaticString = """
+        namespace_id, id, kind, release_number, against_number, range_from, range_to, records_max, requested_by,
+            created_at, case when failure is not null then 'failed' when finished_at is not null then 'finished'
+                when claimed_until > now() then 'running' else 'queued' end,
+            records_read, finished_at, failure
+        """
+
     fileprivate init(_ row: Row) throws {
         guard let kind = Kind(rawValue: try row.decode(at: 2)),
             let state = State(rawValue: try row.decode(at: 10))

@@ -80,6 +80,11 @@ public struct Query: Sendable, ExpressibleByStringInterpolation {
             }
         }
 
+        /// Text of the program that several statements share; nothing that comes at run time fits in here.
+        public mutating func appendInterpolation(shared text: StaticString) {
+            sql += text.description
+        }
+
         /// A name, quoted.
         public mutating func appendInterpolation(_ identifier: Identifier) {
             if let found = identifier.problem { problem = problem ?? .invalidStatement(found) }

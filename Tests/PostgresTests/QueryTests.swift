@@ -34,6 +34,8 @@ struct QueryTests {
     @Test func `an interpolation is a numbered parameter and never text`() {
         let query: Query = "select \(1 as Int64), \("x"), \(Identifier("a\"b")) from t"
         #expect(query.sql == #"select $1, $2, "a""b" from t"#)
+        let shared: Query = "select \(shared: "a, b") from t where a = \(1 as Int64)"
+        #expect(shared.sql == "select a, b from t where a = $1")
     }
 
     @Test func `what cannot be sent is refused before anything is`() async throws {
