@@ -47,13 +47,7 @@ extension AdministrationStore {
         let rows = try await transaction.run(
             """
             select t.id, t.name, t.namespace_id, n.name, t.role, t.created_by, t.created_at,
-                t.expires_at, t.revoked_at, array(
-                    with recursive issuer as (
-                        select i.name, i.created_by from api_token i where i.id = t.created_by
-                        union
-                        select i.name, i.created_by
-                        from api_token i join issuer on i.id = issuer.created_by)
-                    select distinct name from issuer)
+                t.expires_at, t.revoked_at, \(shared: Self.issuers)
             from api_token t left join namespace n on n.id = t.namespace_id
             where t.digest = \(Self.digest(token)) and t.revoked_at is null
                 and t.expires_at > now()
@@ -66,6 +60,16 @@ extension AdministrationStore {
             return token
         }
     }
+
+    /// The people whose tokens made the token `t`, directly or through others.
+    static let issuers: StaticString = """
+        array(
+            with recursive issuer as (
+                select i.name, i.created_by from api_token i where i.id = t.created_by
+                union
+                select i.name, i.created_by from api_token i join issuer on i.id = issuer.created_by)
+            select distinct name from issuer)
+        """
 
     /// Tokens, newest first, only those of `namespace` if that is set.
     public func apiTokens(

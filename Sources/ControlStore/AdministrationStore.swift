@@ -37,8 +37,15 @@ public struct AdministrationStore: Sendable {
         _ namespace: NamespaceID,
         in transaction: borrowing Transaction
     ) async throws(StoreError) {
+        try await enter(.namespace(namespace), in: transaction)
+    }
+
+    func enter(
+        _ scope: Scope,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) {
         do throws(PostgresError) {
-            try await transaction.enter(.namespace(namespace))
+            try await transaction.enter(scope)
         } catch {
             throw .database(error)
         }

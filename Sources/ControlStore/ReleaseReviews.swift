@@ -73,9 +73,47 @@ extension AdministrationStore {
         return try storing { try rows.map(ReviewRow.init) }
     }
 
+    /// Everybody who has said something about a release.
+    ///
+    /// Whose token made whose is the installation's to know: the transaction looks there, and goes on in the namespace.
+    public func reviewers(
+        of release: UInt64,
+        in namespace: NamespaceID,
+        in transaction: borrowing Transaction
+    ) async throws(StoreError) -> [Person] {
+        let rows = try await transaction.run(
+            """
+            select reviewer, reviewed_by from policy_review
+            where namespace_id = \(namespace) and release_number = \(Int64(release))
+            """
+        )
+        let reviews = try storing {
+            try rows.map { (name: try $0.requiredText(at: 0), token: try $0.requiredText(at: 1)) }
+        }
+        guard !reviews.isEmpty else { return [] }
+        try await enter(.installation, in: transaction)
+        let tokens = try await transaction.run(
+            """
+            select t.id, \(shared: Self.issuers) from api_token t
+            where t.id = any(\(reviews.map(\.token.string)))
+            """
+        )
+        try await enter(.namespace(namespace), in: transaction)
+        let issuers = try storing {
+            try tokens.map { row in
+                (
+                    try row.requiredText(at: 0),
+                    try row.decode(at: 1, as: [String].self).map { Text($0) }
+                )
+            }
+        }
+        let byToken = Dictionary(issuers) { first, _ in first }
+        return reviews.map { Person(name: $0.name, issuedBy: byToken[$0.token] ?? []) }
+    }
+
     /// Keeps what a person says about a release; `nil` if that person has said something before.
     ///
-    /// The caller holds the namespace's lock, and has made sure that the person is not the maker.
+    /// The caller holds the namespace's lock, and has made sure that the person is neither the maker nor a reviewer.
     public func addReview(
         _ verdict: ReviewRow.Verdict,
         comment: Text,

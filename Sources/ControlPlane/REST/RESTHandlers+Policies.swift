@@ -124,6 +124,17 @@ extension RESTHandlers {
                 "needs somebody else, with a token that the maker had no part in"
             )
         }
+        let reviewers = try await store.reviewers(
+            of: stored.number,
+            in: try call.namespaceID,
+            in: transaction
+        )
+        guard !reviewers.contains(where: person.mayBe) else {
+            throw Problem(
+                .alreadyExists,
+                "one person reviews a release once, whatever the tokens that the person had a part in"
+            )
+        }
         let step: ReleaseLife.Step = verdict == .approved ? .approve : .reject
         if let refusal = release.life.refusal(of: step) {
             throw Problem(refusal, release.findings)
@@ -273,7 +284,8 @@ extension Problem {
         case .widening(let calls):
             self.init(
                 .policyWidening,
-                "\(calls) recorded calls go on under it that did not before: see its simulations, then say acceptsWidening"
+                "\(calls) recorded \(calls == 1 ? "call goes" : "calls go") on under it that did not before: "
+                    + "see its simulations, then say acceptsWidening"
             )
         }
     }
@@ -348,7 +360,10 @@ extension PageRequest {
             let pieces = after.utf8.split(separator: UInt8(ascii: " ")).map {
                 String(decoding: $0, as: UTF8.self)
             }
-            guard pieces.count == 2, let microseconds = Int64(pieces[0]) else { throw refusal }
+            // No row is from before 1970 or after 9999, and not every number is a time to the database.
+            guard pieces.count == 2, let microseconds = Int64(pieces[0]),
+                (0..<253_402_300_800_000_000).contains(microseconds)
+            else { throw refusal }
             return (GatewayModel.Timestamp(microseconds: microseconds), Text(pieces[1]))
         }
     }
