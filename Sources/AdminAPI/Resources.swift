@@ -119,7 +119,11 @@ extension Schema {
     static let serverNew = Schema.named(
         "ServerNew",
         .object([
-            .required("name", name, "A label; part of the MCP URL."),
+            .required(
+                "name",
+                name,
+                "A label; part of the MCP URL. Not tools, resources, prompts, sampling or data."
+            ),
             .required("url", .string(.httpURL), "Where it is."),
             .optional("enabled", .boolean, "Whether calls may reach it; else true."),
             memberships,

@@ -1,5 +1,6 @@
 import ControlStore
 import GatewayModel
+import GatewayPolicy
 import JSON
 import Networking
 
@@ -200,9 +201,19 @@ extension ImportDocument.Server {
         )
         name = ServerName(try fields.text("name"))
         guard name.isWellFormed else { throw ImportError(place + ".name", "must be a label") }
+        guard !MCPEntities.isReserved(name) else {
+            throw ImportError(
+                place + ".name",
+                "begins the names of methods: no tool could be told from one"
+            )
+        }
         url = try fields.text("url")
         isEnabled = try fields.flag("enabled") ?? true
         memberships = try fields.texts("memberships") ?? []
+        // What proxies could not read would stop them from taking the whole configuration.
+        guard memberships.allSatisfy({ MCPEntities.uid(cedarText: $0) != nil }) else {
+            throw ImportError(place + ".memberships", "must be like Type::\"id\"")
+        }
         if let credential = value["credential"] {
             let its = try Fields(
                 credential,

@@ -28,6 +28,19 @@ extension RESTHandlers {
     ) async throws -> RESTAnswer {
         let namespace = try call.namespaceID
         let name = ServerName(try call.text("name"))
+        guard !MCPEntities.isReserved(name) else {
+            throw Problem(
+                .requestInvalid,
+                "see errors",
+                errors: [
+                    .init(
+                        "/name",
+                        .form,
+                        "begins the names of methods: no tool could be told from one"
+                    )
+                ]
+            )
+        }
         guard try await store.server(name, of: namespace, in: transaction) == nil else {
             throw Problem(.alreadyExists)
         }
