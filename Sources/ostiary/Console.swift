@@ -4,7 +4,7 @@ import JSON
 
 /// Standard output for data, standard error for words.
 enum Console {
-    static func data(_ text: String) { write(Array(text.utf8) + [0x0A], to: STDOUT_FILENO) }
+    static func data(_ text: String) { write(shown(text), to: STDOUT_FILENO) }
 
     static func data(_ bytes: [UInt8]) { write(bytes, to: STDOUT_FILENO) }
 
@@ -14,8 +14,25 @@ enum Console {
         write(writer.finish() + [0x0A], to: STDOUT_FILENO)
     }
 
-    static func words(_ text: String) {
-        write(Array("\(text)\n".utf8), to: STDERR_FILENO)
+    static func words(_ text: String) { write(shown(text), to: STDERR_FILENO) }
+
+    /// A number with what it counts: `1 call`, `2 calls`.
+    static func count(_ number: some BinaryInteger, _ one: String, _ many: String) -> String {
+        "\(number) \(number == 1 ? one : many)"
+    }
+
+    /// Lines for people: whoever chose the words, a server the names of its tools perhaps, none of them steers the terminal.
+    private static func shown(_ text: String) -> [UInt8] {
+        var shown = ""
+        for scalar in text.unicodeScalars {
+            switch scalar.properties.generalCategory {
+            case .control where scalar != "\n" && scalar != "\t",
+                .format, .lineSeparator, .paragraphSeparator:
+                shown += "\\u{\(String(scalar.value, radix: 16))}"
+            default: shown.unicodeScalars.append(scalar)
+            }
+        }
+        return Array(shown.utf8) + [0x0A]
     }
 
     private static func write(_ bytes: [UInt8], to descriptor: Int32) {

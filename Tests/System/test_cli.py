@@ -18,6 +18,21 @@ def ostiary(*arguments, stdin=b""):
     return subprocess.run([str(BIN / "ostiary"), *arguments], input=stdin, capture_output=True, timeout=300)
 
 
+def test_no_words_steer_the_terminal(tmp_path):
+    policies, cases = tmp_path / "p.cedar", tmp_path / "p.cases.json"
+    policies.write_text('@id("p") permit (principal, action, resource);\n')
+    uid = {"type": "U", "id": "a"}
+    context = {"system": {"now": {"__extn": {"fn": "datetime", "arg": "2026-11-25T10:00:00Z"}}},
+               "facts": {"definitionPinned": True}}
+    case = {"description": "\u001b[2J\u009b1m\u202eunseen\u2028", "principal": uid, "action": uid, "resource": uid,
+            "context": context, "decision": "allow"}
+    cases.write_text(json.dumps({"cases": [case]}))
+    for answer in (ostiary("policy", "test", str(policies)), ostiary("policy", "explain", str(policies), "--case", "x")):
+        shown = (answer.stdout + answer.stderr).decode()
+        assert answer.returncode == 1 and r"\u{1b}[2J\u{9b}1m\u{202e}unseen\u{2028}" in shown, shown
+        assert all(character.isprintable() or character == "\n" for character in shown), shown
+
+
 def test_conformance_counts_what_agrees(tmp_path):
     file = tmp_path / "records.gz"
     file.write_bytes(gzip.compress(json.dumps(RECORD).encode() + b"\n"))
@@ -154,7 +169,7 @@ def test_a_case_that_comes_out_otherwise_is_printed_with_what_differs(tmp_path):
 def test_a_simulation_counts_what_becomes_of_recorded_answers():
     answer = ostiary("policy", "simulate", str(POLICIES), *REPLAY)
     assert (answer.returncode, answer.stderr) == (0, b"")
-    assert answer.stdout.startswith(b"12 inputs, 12 decided, 6 answered otherwise, 1 become permit\n")
+    assert answer.stdout.startswith(b"12 inputs, 12 decided, 6 answered otherwise, 1 becomes permit\n")
     answer = ostiary("policy", "simulate", str(POLICIES), *REPLAY, "--output", "json", "--coverage")
     report = json.loads(answer.stdout)
     transitions = {(t["from"], t["to"]): t["count"] for t in report["transitions"]}

@@ -94,7 +94,7 @@ def test_two_people_a_plan_and_a_way_back(fresh):
     assert done.returncode == 0 and json.loads(done.stdout)["kind"] == "activation"
     plan = done.stderr
     assert f"go from release {first} to release {second} (approved)" in plan
-    assert "~ p.cedar: permit AC-3.a" in plan and "+ p.cedar: permit AC-3.b" in plan and "1 approvals" in plan
+    assert "~ p.cedar: permit AC-3.a" in plan and "+ p.cedar: permit AC-3.b" in plan and "1 approval\n" in plan
 
     back = ostiary(fresh, "ann", "rollback", "--yes")
     assert back.returncode == 0 and f"roll back from release {second} to release {first}" in back.stderr

@@ -84,7 +84,11 @@ struct ReplayOptions: ParsableArguments {
             Console.words("\(file.name):\(line): \(error)")
         }
         let untold = merged.refusedCount - merged.refusals.count
-        if untold > 0 { Console.words("… and \(untold) more lines that cannot be read") }
+        if untold > 0 {
+            Console.words(
+                "… and \(untold) more \(untold == 1 ? "line" : "lines") that cannot be read"
+            )
+        }
         return (merged.simulation, merged.refusedCount == 0)
     }
 
@@ -114,7 +118,7 @@ struct ReplayOptions: ParsableArguments {
                 return
             }
             told = clock.now
-            Console.words("\(count) inputs replayed")
+            Console.words(Console.count(count, "input", "inputs") + " replayed")
         }
     }
 }
@@ -123,7 +127,8 @@ extension DecisionDiff {
     /// Prints the report as text.
     func show() {
         Console.data(
-            "\(total) inputs, \(decided) decided, \(changed) answered otherwise, \(widening) become permit"
+            "\(Console.count(total, "input", "inputs")), \(decided) decided, \(changed) answered otherwise, "
+                + Console.count(widening, "becomes permit", "become permit")
         )
         for obstacle in DecisionInput.Obstacle.allCases {
             if let count = undecided[obstacle] {

@@ -71,7 +71,9 @@ struct ActivationPlan {
         Console.words("\(namespace.name): \(verb) from \(from) to release \(number) (\(state))")
         let made = "made by \(target["maker"]?.string?.string ?? target.words("createdBy"))"
         let approvals = target["approvals"]?.int64 ?? 0
-        Console.words("  \(made) at \(target.words("createdAt")), \(approvals) approvals")
+        Console.words(
+            "  \(made) at \(target.words("createdAt")), \(Console.count(approvals, "approval", "approvals"))"
+        )
         let changes = ReleaseChanges(from: active?.release, to: target).lines
         for line in changes.isEmpty ? ["nothing in the documents"] : changes {
             Console.words("  \(line)")

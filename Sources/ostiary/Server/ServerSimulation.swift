@@ -86,7 +86,7 @@ struct ServerSimulation {
             row = try await client.get(path)
             let read = row["recordsRead"]?.int64 ?? 0
             if read > told {
-                Console.words("\(read) calls")
+                Console.words(Console.count(read, "call", "calls"))
                 told = read
             }
         }
@@ -100,8 +100,8 @@ struct ServerSimulation {
     private static func show(_ report: JSONValue) {
         func number(_ name: StaticString) -> Int64 { report[name]?.int64 ?? 0 }
         Console.data(
-            "\(number("total")) calls, \(number("decided")) decided, \(number("changed")) answered otherwise, "
-                + "\(number("widening")) become permit"
+            "\(Console.count(number("total"), "call", "calls")), \(number("decided")) decided, \(number("changed")) answered otherwise, "
+                + Console.count(number("widening"), "becomes permit", "become permit")
         )
         for reason in report["undecided"]?.elements.map({ $0 }) ?? [] {
             Console.data("  \(reason["count"]?.int64 ?? 0) not decided: \(reason.words("reason"))")
@@ -136,7 +136,8 @@ struct ServerSimulation {
         }
         if number("widening") > 0 {
             Console.words(
-                "\(number("widening")) calls go on under it that did not before: "
+                Console.count(number("widening"), "call goes", "calls go")
+                    + " on under it that did not before: "
                     + "ostiary policy activate needs --accept-widening"
             )
         }
