@@ -27,4 +27,4 @@ def ostiary(shared_installation):
 
 @pytest.fixture
 def alice(ostiary):
-    return ostiary.token("alice", "tools")
+    return ostiary.token("alice", "lab")

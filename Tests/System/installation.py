@@ -21,8 +21,8 @@ PYTHON_LEGACY = os.environ.get("OSTIARY_PYTHON_LEGACY", str(ROOT / ".venv-legacy
 
 POLICIES = """
 @id("AC-3.staff") permit (principal in MCP::Group::"staff", action in MCP::Action::"tools/call", resource);
-@id("AC-6.no-delete") @tier("absolute") forbid (principal, action, resource == MCP::Tool::"tools/delete_everything");
-@id("AC-3.small-sums") @tier("guard") forbid (principal, action == MCP::Action::"tools/add", resource)
+@id("AC-6.no-delete") @tier("absolute") forbid (principal, action, resource == MCP::Tool::"lab/delete_everything");
+@id("AC-3.small-sums") @tier("guard") forbid (principal, action == MCP::Action::"lab/add", resource)
   unless { context.input.a < 1000 };
 """
 
@@ -143,7 +143,7 @@ class Installation:
     def start(self, only=None, policies=POLICIES):
         self.policies = policies
         self.start_database()
-        for name in ("tools", "time") if only is None else ():
+        for name in ("lab", "time") if only is None else ():
             self.start_server(name, name)
         self.write_configuration()
         self.start_control()
@@ -264,7 +264,7 @@ class Installation:
             **environment,
         )
 
-    def wait_ready(self, server="tools", tool="echo"):
+    def wait_ready(self, server="lab", tool="echo"):
         """Until a list shows a pinned tool: configuration, link, catalogue and pins are all there."""
         token = self.token("alice", server)
 
@@ -312,7 +312,7 @@ class Installation:
             "--audience", self.resource(server), "--ttl", ttl,
         ).strip()
 
-    def foreign_token(self, server="tools", header=None, key=None, algorithm="ES256", **claims):
+    def foreign_token(self, server="lab", header=None, key=None, algorithm="ES256", **claims):
         """A token of the foreign issuer for bob, with whatever is to be wrong with it."""
         import jwt
 
@@ -371,7 +371,7 @@ class Installation:
     def call(self, server, tool, arguments, token, **more):
         return self.post(server, {"method": "tools/call", "params": {"name": tool, "arguments": arguments}}, token, **more)
 
-    def serves(self, token, server="tools", tool="echo", arguments={"text": "x"}):
+    def serves(self, token, server="lab", tool="echo", arguments={"text": "x"}):
         """Whether a call is carried now, whatever stops it when it is not."""
         status, body = self.call(server, tool, arguments, token)
         return status == 200 and isinstance(body, dict) and "result" in body and not body["result"].get("isError")

@@ -1,6 +1,6 @@
 """Real MCP servers for the end-to-end tests, on the SDK that runs this file (2.x speaks both eras, 1.x the older one).
 
-    servers.py tools PORT LOG       echo, add, slow, fail, progress, delete_everything; appends a line to LOG for each execution
+    servers.py lab PORT LOG        echo, add, slow, fail, progress, delete_everything; appends a line to LOG for each execution
     servers.py time PORT LOG        the tools of mcp-server-time, served over HTTP
 """
 import asyncio
@@ -30,12 +30,12 @@ def ran(tool, **facts):
         log.flush()
 
 
-def tools_server():
+def lab_server():
     try:
         from mcp.server import MCPServer as Server  # 2.x
     except ImportError:
         from mcp.server.fastmcp import FastMCP as Server  # 1.x
-    server = Server("tools")
+    server = Server("lab")
 
     @server.tool()
     def echo(text: str) -> str:
@@ -103,7 +103,7 @@ def time_server():
 def main():
     import uvicorn
 
-    server = tools_server() if KIND == "tools" else time_server()
+    server = lab_server() if KIND == "lab" else time_server()
     app = server.streamable_http_app()
     # Said once the port is bound, so that nobody has to guess.
     uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning")

@@ -27,15 +27,15 @@ def run_client(program, *arguments, python=sys.executable):
     ids=["sdk 2.3.0 at 2026-07-28", "sdk 2.3.0 at 2025-11-25", "sdk 1.30.0"],
 )
 def test_an_unmodified_client_lists_calls_and_is_refused_usefully(ostiary, client, python, mode):
-    token = ostiary.token("alice", "tools")
-    before = len(ostiary.ran("tools"))
-    seen = run_client(client, ostiary.resource("tools"), token, mode, python=python)
+    token = ostiary.token("alice", "lab")
+    before = len(ostiary.ran("lab"))
+    seen = run_client(client, ostiary.resource("lab"), token, mode, python=python)
     assert "echo" in seen["tools"] and "delete_everything" not in seen["tools"]
     assert seen["echo"] == "hello"
     # Refused by its arguments: an error the model can read, naming the policy.
     assert seen["denied"]["isError"] is True
     assert "AC-3.small-sums" in seen["denied"]["text"]
-    assert [r["tool"] for r in ostiary.ran("tools")[before:]] == ["echo"]
+    assert [r["tool"] for r in ostiary.ran("lab")[before:]] == ["echo"]
 
 
 def test_the_tools_of_mcp_server_time_are_reached(ostiary):
@@ -47,7 +47,7 @@ def test_the_tools_of_mcp_server_time_are_reached(ostiary):
 
 
 def test_each_call_has_an_intent_before_it_and_one_outcome_after_it(ostiary, alice):
-    status, body = ostiary.call("tools", "echo", {"text": "on record"}, alice)
+    status, body = ostiary.call("lab", "echo", {"text": "on record"}, alice)
     assert status == 200
     intents = [r for r in ostiary.records("kind = 'intent'") if r["tool"] == "echo"]
     intent = intents[-1]
@@ -65,31 +65,31 @@ def test_each_call_has_an_intent_before_it_and_one_outcome_after_it(ostiary, ali
 
 
 def test_a_denied_call_never_reaches_the_server_and_is_recorded(ostiary, alice):
-    before, log = len(ostiary.ran("tools")), ostiary.newest()
-    status, body = ostiary.call("tools", "add", {"a": 5000, "b": 1}, alice)
+    before, log = len(ostiary.ran("lab")), ostiary.newest()
+    status, body = ostiary.call("lab", "add", {"a": 5000, "b": 1}, alice)
     assert status == 200 and body["result"]["isError"] is True
     assert body["result"]["_meta"]["ostiary/decision"]["code"] == "denied"
-    assert len(ostiary.ran("tools")) == before
+    assert len(ostiary.ran("lab")) == before
     refusal = ostiary.refusal(log, code="denied")
     assert refusal["decision"]["determining"] == ["AC-3.small-sums"]
 
 
 def test_a_hidden_tool_and_an_unknown_one_look_alike(ostiary, alice):
-    hidden = ostiary.call("tools", "delete_everything", {"confirm": True}, alice)
-    unknown = ostiary.call("tools", "no_such_tool", {"confirm": True}, alice)
+    hidden = ostiary.call("lab", "delete_everything", {"confirm": True}, alice)
+    unknown = ostiary.call("lab", "no_such_tool", {"confirm": True}, alice)
     assert hidden == unknown
-    assert not any(r["tool"] == "delete_everything" for r in ostiary.ran("tools"))
+    assert not any(r["tool"] == "delete_everything" for r in ostiary.ran("lab"))
 
 
 def test_a_subject_without_a_grant_sees_nothing(ostiary):
-    mallory = ostiary.token("mallory", "tools")
-    status, body = ostiary.post("tools", {"method": "tools/list"}, mallory)
+    mallory = ostiary.token("mallory", "lab")
+    status, body = ostiary.post("lab", {"method": "tools/list"}, mallory)
     assert status == 200 and body["result"]["tools"] == []
     assert body["result"]["cacheScope"] == "private" and body["result"]["ttlMs"] == 0
 
 
 def test_a_tool_that_fails_is_told_as_such(ostiary, alice):
-    status, body = ostiary.call("tools", "fail", {"reason": "broken"}, alice)
+    status, body = ostiary.call("lab", "fail", {"reason": "broken"}, alice)
     assert status == 200 and body["result"]["isError"] is True
     assert ostiary.last_outcome()[0] == "tool_failed"
 
@@ -108,20 +108,20 @@ def test_a_tool_that_fails_is_told_as_such(ostiary, alice):
     ],
 )
 def test_a_message_that_breaks_the_protocol_has_no_effect(ostiary, alice, name, message, headers, body, status, code):
-    before = len(ostiary.ran("tools"))
-    got, answer = ostiary.post("tools", message, alice, headers=headers, body=body)
+    before = len(ostiary.ran("lab"))
+    got, answer = ostiary.post("lab", message, alice, headers=headers, body=body)
     assert (got, answer["error"]["code"]) == (status, code)
-    assert len(ostiary.ran("tools")) == before
+    assert len(ostiary.ran("lab")) == before
 
 
 def test_a_call_without_a_token_is_challenged(ostiary):
-    status, _ = ostiary.call("tools", "echo", {"text": "x"}, None)
+    status, _ = ostiary.call("lab", "echo", {"text": "x"}, None)
     assert status == 401
     assert "resource_metadata=" in ostiary.last_headers["www-authenticate"]
 
 
 def test_a_token_for_one_server_is_refused_at_another(ostiary):
-    token, log = ostiary.token("alice", "tools"), ostiary.newest()
+    token, log = ostiary.token("alice", "lab"), ostiary.newest()
     status, _ = ostiary.call("time", "get_current_time", {"timezone": "UTC"}, token)
     assert status == 401
     ostiary.refusal(log, detail="audience_refused")
@@ -130,11 +130,11 @@ def test_a_token_for_one_server_is_refused_at_another(ostiary):
 def test_a_forged_token_is_refused(ostiary, alice):
     head, payload, signature = alice.split(".")
     forged = ".".join([head, payload, signature[:-4] + ("AAAA" if signature[-4:] != "AAAA" else "BBBB")])
-    assert ostiary.call("tools", "echo", {"text": "x"}, forged)[0] == 401
+    assert ostiary.call("lab", "echo", {"text": "x"}, forged)[0] == 401
 
 
 def test_a_token_of_a_configured_issuer_is_believed(ostiary):
-    status, body = ostiary.call("tools", "echo", {"text": "bob"}, ostiary.foreign_token())
+    status, body = ostiary.call("lab", "echo", {"text": "bob"}, ostiary.foreign_token())
     assert status == 200 and body["result"]["content"][0]["text"] == "bob"
 
 
@@ -156,17 +156,17 @@ BAD_TOKENS = {
 @pytest.mark.parametrize("name", BAD_TOKENS)
 def test_a_token_is_refused_with_a_precise_reason_on_record_and_none_to_the_stranger(ostiary, name):
     claims, reason = BAD_TOKENS[name]
-    before, log = len(ostiary.ran("tools")), ostiary.newest()
-    status, body = ostiary.call("tools", "echo", {"text": "x"}, ostiary.foreign_token(**claims))
+    before, log = len(ostiary.ran("lab")), ostiary.newest()
+    status, body = ostiary.call("lab", "echo", {"text": "x"}, ostiary.foreign_token(**claims))
     assert (status, body) == (401, "")
     assert ostiary.last_headers["www-authenticate"].startswith('Bearer error="invalid_token"')
     ostiary.refusal(log, detail=reason)
-    assert len(ostiary.ran("tools")) == before
+    assert len(ostiary.ran("lab")) == before
 
 
 def test_a_subject_the_directory_does_not_know_is_refused(ostiary):
     log = ostiary.newest()
-    assert ostiary.call("tools", "echo", {"text": "x"}, ostiary.foreign_token(sub="eve"))[0] == 401
+    assert ostiary.call("lab", "echo", {"text": "x"}, ostiary.foreign_token(sub="eve"))[0] == 401
     ostiary.refusal(log, code="subject_unknown")
 
 
@@ -175,18 +175,18 @@ def test_an_unknown_server_and_a_stranger_learn_nothing(ostiary):
 
 
 def test_a_page_of_another_origin_is_refused(ostiary, alice):
-    assert ostiary.call("tools", "echo", {"text": "x"}, alice, headers={"origin": "https://evil.example"})[0] == 403
+    assert ostiary.call("lab", "echo", {"text": "x"}, alice, headers={"origin": "https://evil.example"})[0] == 403
 
 
 def test_a_foreign_host_is_refused_and_the_own_names_are_served(ostiary, alice):
     for host, status in (("evil.example", 421), (f"localhost:{ostiary.proxy_port}", 200), ("localhost:1", 421)):
-        assert ostiary.call("tools", "echo", {"text": "x"}, alice, headers={"host": host})[0] == status
+        assert ostiary.call("lab", "echo", {"text": "x"}, alice, headers={"host": host})[0] == status
 
 
 def test_a_session_id_of_somebody_else_does_not_exist(ostiary, alice):
     def initialize(token):
         ostiary.post(
-            "tools",
+            "lab",
             {"method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}},
             token,
             modern=False,
@@ -195,18 +195,18 @@ def test_a_session_id_of_somebody_else_does_not_exist(ostiary, alice):
 
     session = initialize(alice)
     headers = {"mcp-session-id": session, "mcp-protocol-version": "2025-11-25"}
-    assert ostiary.post("tools", {"method": "ping"}, alice, headers=headers, modern=False)[0] == 200
-    mallory = ostiary.token("mallory", "tools")
-    assert ostiary.post("tools", {"method": "ping"}, mallory, headers=headers, modern=False)[0] == 404
+    assert ostiary.post("lab", {"method": "ping"}, alice, headers=headers, modern=False)[0] == 200
+    mallory = ostiary.token("mallory", "lab")
+    assert ostiary.post("lab", {"method": "ping"}, mallory, headers=headers, modern=False)[0] == 404
     broken = {**headers, "mcp-session-id": session[:-2] + "AA"}
-    assert ostiary.post("tools", {"method": "ping"}, alice, headers=broken, modern=False)[0] == 404
+    assert ostiary.post("lab", {"method": "ping"}, alice, headers=broken, modern=False)[0] == 404
     missing = {"mcp-protocol-version": "2025-11-25"}
-    assert ostiary.post("tools", {"method": "ping"}, alice, headers=missing, modern=False)[0] == 400
+    assert ostiary.post("lab", {"method": "ping"}, alice, headers=missing, modern=False)[0] == 400
 
 
 def test_the_resource_metadata_names_the_endpoint(ostiary):
     import urllib.request
 
-    with urllib.request.urlopen(f"{ostiary.url}/.well-known/oauth-protected-resource/s/tools/mcp") as response:
+    with urllib.request.urlopen(f"{ostiary.url}/.well-known/oauth-protected-resource/s/lab/mcp") as response:
         document = json.load(response)
-    assert document["resource"] == ostiary.resource("tools")
+    assert document["resource"] == ostiary.resource("lab")

@@ -52,16 +52,16 @@ def kill_postgresql(installation):
 
 @pytest.mark.parametrize("kill", [kill_proxy, kill_control, kill_postgresql])
 def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation, kill):
-    installation.stop("server-tools", signal.SIGKILL)
+    installation.stop("server-lab", signal.SIGKILL)
     installation.environment["CHECK_DATABASE"] = installation.database
-    installation.start_server("tools")
+    installation.start_server("lab")
     # Commits take 30 ms from here on: a call that did not wait for its own would be at the server before it.
     installation.sql(
         "create function slow() returns trigger language plpgsql as "
         "$$ begin perform pg_sleep(0.03); return null; end $$; "
         "create trigger slow before insert on record for each statement execute function slow()"
     )
-    token = installation.token("alice", "tools")
+    token = installation.token("alice", "lab")
     seed = int(os.environ.get("OSTIARY_FUZZ_SEED", time.time_ns() % 1_000_000))
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -80,7 +80,7 @@ def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation,
                            "_meta": {"traceparent": f"00-{name}-00f067aa0ba902b7-01"}},
             }
             try:
-                status, body = installation.post("tools", message, token)
+                status, body = installation.post("lab", message, token)
                 if status == 200 and not body["result"].get("isError"):
                     with lock:
                         answered[0] += 1
@@ -104,7 +104,7 @@ def test_no_call_is_forwarded_unrecorded_and_each_intent_ends_once(installation,
     installation.stop("proxy", signal.SIGKILL)
     installation.start_proxy()
     installation.wait_ready()
-    executed = [run for run in installation.ran("tools") if "recorded" in run]
+    executed = [run for run in installation.ran("lab") if "recorded" in run]
     unrecorded = [run for run in executed if not run["recorded"]]
     open_intents = "select count(*) from record i left join call_outcome c on (c.namespace_id, c.instance, c.epoch, c.lane, " \
         "c.intent_n) = (i.namespace_id, i.instance, i.epoch, i.lane, i.n) where i.kind = 'intent' and not i.annotation and c.intent_n is null"

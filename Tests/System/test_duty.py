@@ -80,7 +80,7 @@ def test_a_stopping_proxy_says_so_first_and_still_serves(ostiary, alice):
     process.send_signal(signal.SIGTERM)
     wait_for(lambda: ostiary.problems(ostiary.proxy_admin) == {"draining": "the process is stopping"}, "the reason")
     # A load balancer that has not looked yet still sends calls: they are carried.
-    status, body = ostiary.call("tools", "echo", {"text": "late"}, alice)
+    status, body = ostiary.call("lab", "echo", {"text": "late"}, alice)
     assert status == 200 and body["result"]["content"][0]["text"] == "late"
     process.wait(120)
     assert process.returncode == 0
@@ -92,17 +92,17 @@ def test_a_drain_has_a_deadline(ostiary, alice):
     ostiary.stop("proxy")
     ostiary.start_proxy(OSTIARY_DRAIN_MS="500")
     ostiary.wait_ready()
-    before = len(ostiary.ran("tools"))
+    before = len(ostiary.ran("lab"))
 
     def call():
         try:
-            ostiary.call("tools", "slow", {"seconds": 50}, alice)
+            ostiary.call("lab", "slow", {"seconds": 50}, alice)
         except (OSError, ValueError):
             pass  # Cut off, as it should be.
 
     caller = threading.Thread(target=call)
     caller.start()
-    wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
+    wait_for(lambda: len(ostiary.ran("lab")) > before, "the call")
     process = ostiary.stop("proxy", seconds=45)
     assert process.returncode == 0
     caller.join(40)
@@ -117,13 +117,13 @@ def test_a_drain_has_a_deadline(ostiary, alice):
 
 def test_calls_are_counted_by_server_tool_and_end_and_callers_invent_no_series(ostiary, alice):
     before = ostiary.metrics(ostiary.proxy_admin)
-    ostiary.call("tools", "echo", {"text": "counted"}, alice)
-    ostiary.call("tools", "add", {"a": 5000, "b": 1}, alice)
-    ostiary.call("tools", "fail", {"reason": "x"}, alice)
-    ostiary.call("tools", "made-up-by-a-caller", {}, alice)
-    ostiary.post("tools", {"method": "made/up"}, alice)
+    ostiary.call("lab", "echo", {"text": "counted"}, alice)
+    ostiary.call("lab", "add", {"a": 5000, "b": 1}, alice)
+    ostiary.call("lab", "fail", {"reason": "x"}, alice)
+    ostiary.call("lab", "made-up-by-a-caller", {}, alice)
+    ostiary.post("lab", {"method": "made/up"}, alice)
     ostiary.post("made-up-server", {"method": "tools/list"}, alice)
-    ostiary.post("tools", {"method": "tools/list"}, None)
+    ostiary.post("lab", {"method": "tools/list"}, None)
     name = "mcp_server_operation_duration_seconds_count"
     # What ended is counted after it was answered.
     wait_for(lambda: count(ostiary.metrics(ostiary.proxy_admin), name) - count(before, name) >= 7, "the last count")
@@ -132,14 +132,14 @@ def test_calls_are_counted_by_server_tool_and_end_and_callers_invent_no_series(o
     def grew(metric=name, **attributes):
         return count(after, metric, **attributes) - count(before, metric, **attributes)
 
-    assert grew(gen_ai_tool_name="echo", ostiary_server="tools", mcp_method_name="tools/call") == 1
+    assert grew(gen_ai_tool_name="echo", ostiary_server="lab", mcp_method_name="tools/call") == 1
     assert grew(gen_ai_tool_name="add", error_type="denied") == 1
     assert grew(gen_ai_tool_name="fail", error_type="tool_error") == 1
     assert grew(gen_ai_tool_name="_OTHER", error_type="tool_unknown") == 1
     assert grew(mcp_method_name="_OTHER", error_type="method_unknown") == 1
     assert grew(ostiary_server="_OTHER", error_type="token_invalid") == 1
     assert grew(ostiary_server="_OTHER", error_type="token_missing") == 1
-    assert grew("http_client_request_duration_seconds_count", ostiary_server="tools", http_response_status_code="200") >= 2
+    assert grew("http_client_request_duration_seconds_count", ostiary_server="lab", http_response_status_code="200") >= 2
     assert grew("ostiary_intent_duration_seconds_count") == 2
     assert "made" not in json.dumps(list(after))
     assert 0 < after["ostiary_lease_remaining_seconds"] <= 30 and after["ostiary_link_connected"] == 1
@@ -157,11 +157,11 @@ def test_limits_that_are_reached_are_counted(ostiary, alice):
         return {limit: count(series, "ostiary_limit_reached_total", ostiary_limit=limit) for limit in ("message_bytes", "json", "head_bytes", "target_bytes")}
 
     before = reached()
-    status, _ = ostiary.post("tools", {"method": "ping"}, alice, body=b" " * (1 << 20) + b"{}")
+    status, _ = ostiary.post("lab", {"method": "ping"}, alice, body=b" " * (1 << 20) + b"{}")
     assert status == 413
-    assert ostiary.post("tools", {"method": "ping"}, alice, body=b"[" * 500)[0] == 400
-    assert ostiary.post("tools", {"method": "ping"}, alice, headers={"x-long": "x" * 20_000})[0] == 431
-    assert ostiary.post(f"tools/{'x' * 5000}", {"method": "ping"}, alice)[0] == 414
+    assert ostiary.post("lab", {"method": "ping"}, alice, body=b"[" * 500)[0] == 400
+    assert ostiary.post("lab", {"method": "ping"}, alice, headers={"x-long": "x" * 20_000})[0] == 431
+    assert ostiary.post(f"lab/{'x' * 5000}", {"method": "ping"}, alice)[0] == 414
     grew = lambda: {limit: value - before[limit] for limit, value in reached().items()}
     wait_for(lambda: all(grew().values()), "the counts")
     assert grew() == dict.fromkeys(before, 1)
@@ -191,7 +191,7 @@ def over_tls():
     ids=["sdk 2.3.0 at 2026-07-28", "sdk 2.3.0 at 2025-11-25", "sdk 1.30.0"],
 )
 def test_an_unmodified_client_calls_through_tls_under_a_private_authority(over_tls, client, python, mode):
-    command = [python, ROOT / "Tests/System/clients" / client, over_tls.resource("tools"), over_tls.token("alice", "tools"), mode]
+    command = [python, ROOT / "Tests/System/clients" / client, over_tls.resource("lab"), over_tls.token("alice", "lab"), mode]
     trusting = {**os.environ, "SSL_CERT_FILE": str(over_tls.authority)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=trusting)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -225,7 +225,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(over_tls):
     subprocess.run([ROOT / "scripts/certificates", over_tls.folder / "tls"], check=True, timeout=120)
     wait_for(lambda: certificate() != before, "the new certificate")
     assert over_tls.processes["proxy"].poll() is None and over_tls.processes["proxy"].pid == pid
-    assert over_tls.call("tools", "echo", {"text": "x"}, over_tls.token("alice", "tools"))[0] == 200
+    assert over_tls.call("lab", "echo", {"text": "x"}, over_tls.token("alice", "lab"))[0] == 200
 
 
 # -- what is told --
@@ -247,19 +247,19 @@ def test_no_secret_and_no_argument_reaches_a_log_a_metric_or_a_probe():
                     "credential": {"header": "Authorization", "file": str(credential)},
                 } for name in ostiary.servers]
             )
-            alice = ostiary.token("alice", "tools")
+            alice = ostiary.token("alice", "lab")
             ostiary.wait_ready()
-            ostiary.call("tools", "echo", {"text": "canary-argument"}, alice)
-            ostiary.call("tools", "fail", {"reason": "canary-result"}, alice)
-            ostiary.call("tools", "canary-tool", {"text": "canary-argument"}, alice)
-            ostiary.call("tools", "add", {"a": 5000, "b": 1, "canary-key": "canary-argument"}, alice)
-            ostiary.call("tools", "echo", {"text": "x"}, "canary-token." + alice, headers={"x-canary": "canary-header"})
-            ostiary.post("tools", {"method": "canary/method"}, alice, headers={"mcp-session-id": "canary-session"})
-            ostiary.post("tools", {"method": "ping"}, alice, body=b'{"canary-malformed":')
-            ostiary.stop("server-tools")
-            ostiary.call("tools", "echo", {"text": "canary-argument"}, alice)
+            ostiary.call("lab", "echo", {"text": "canary-argument"}, alice)
+            ostiary.call("lab", "fail", {"reason": "canary-result"}, alice)
+            ostiary.call("lab", "canary-tool", {"text": "canary-argument"}, alice)
+            ostiary.call("lab", "add", {"a": 5000, "b": 1, "canary-key": "canary-argument"}, alice)
+            ostiary.call("lab", "echo", {"text": "x"}, "canary-token." + alice, headers={"x-canary": "canary-header"})
+            ostiary.post("lab", {"method": "canary/method"}, alice, headers={"mcp-session-id": "canary-session"})
+            ostiary.post("lab", {"method": "ping"}, alice, body=b'{"canary-malformed":')
+            ostiary.stop("server-lab")
+            ostiary.call("lab", "echo", {"text": "canary-argument"}, alice)
             ostiary.stop("control", signal.SIGKILL)
-            ostiary.call("tools", "echo", {"text": "canary-argument"}, alice)
+            ostiary.call("lab", "echo", {"text": "canary-argument"}, alice)
             ostiary.start_control()
             wait_for(lambda: not ostiary.problems(ostiary.proxy_admin), "recovery")
             said = ostiary.log("proxy") + ostiary.log("control")

@@ -48,12 +48,12 @@ class Liar:
                     return
                 result = {
                     "server/discover": {
-                        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+                        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"lab": {}},
                         "ttlMs": 0, "cacheScope": "private",
                     },
                     "tools/list": {
                         "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
-                        "tools": [{"name": "lie", "inputSchema": {
+                        "lab": [{"name": "lie", "inputSchema": {
                             "type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}}],
                     },
                 }[message["method"]]
@@ -142,15 +142,15 @@ def test_headers_that_mirror_arguments_must_say_the_same(ostiary):
 
 
 def test_a_server_that_is_down_is_reported_as_not_forwarded(ostiary, alice):
-    ostiary.stop("server-tools")
+    ostiary.stop("server-lab")
     try:
-        status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
+        status, body = ostiary.call("lab", "echo", {"text": "x"}, alice)
         assert status == 200 and body["result"]["isError"] is True
         assert body["result"]["_meta"]["ostiary/decision"]["code"] == "upstream_unreachable"
         assert ostiary.last_outcome() == ("not_forwarded", "upstream_unreachable")
     finally:
-        ostiary.start_server("tools")
-    assert ostiary.call("tools", "echo", {"text": "x"}, alice)[0] == 200
+        ostiary.start_server("lab")
+    assert ostiary.call("lab", "echo", {"text": "x"}, alice)[0] == 200
 
 
 def test_a_name_that_means_nothing_is_unknown_before_its_server_is_asked(ostiary):
@@ -170,45 +170,45 @@ def test_a_name_that_means_nothing_is_unknown_before_its_server_is_asked(ostiary
 
 def test_a_slow_call_becomes_a_stream_and_ends_well(ostiary, alice):
     # Two seconds make a stream of it; a slow machine may need a few more.
-    status, body = ostiary.call("tools", "slow", {"seconds": 6}, alice)
+    status, body = ostiary.call("lab", "slow", {"seconds": 6}, alice)
     assert status == 200
     assert ostiary.last_headers["content-type"] == "text/event-stream"
     assert ostiary.last_text.startswith(": ") and body["result"]["content"][0]["text"] == "done"
 
 
 def test_a_client_that_goes_away_leaves_an_outcome(ostiary, alice):
-    url = ostiary.resource("tools")
+    url = ostiary.resource("lab")
     message = {
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {"name": "slow", "arguments": {"seconds": 50}, "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}},
     }
-    body, before = json.dumps(message), len(ostiary.ran("tools"))
+    body, before = json.dumps(message), len(ostiary.ran("lab"))
     with socket.create_connection(("127.0.0.1", ostiary.proxy_port)) as client:
         client.sendall(
             (
-                f"POST /s/tools/mcp HTTP/1.1\r\nhost: {url.split('/')[2]}\r\nauthorization: Bearer {alice}\r\n"
+                f"POST /s/lab/mcp HTTP/1.1\r\nhost: {url.split('/')[2]}\r\nauthorization: Bearer {alice}\r\n"
                 "content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
                 "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: slow\r\n"
                 f"content-length: {len(body)}\r\n\r\n{body}"
             ).encode()
         )
-        wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
+        wait_for(lambda: len(ostiary.ran("lab")) > before, "the call")
     assert ostiary.last_outcome() == ("failed", "cancelled")
 
 
 def test_with_the_control_plane_away_calls_are_refused_in_time_and_nothing_is_forwarded(ostiary, alice):
     ostiary.stop("control", signal.SIGKILL)
-    before = len(ostiary.ran("tools"))
+    before = len(ostiary.ran("lab"))
     try:
         for _ in range(3):
             started = time.monotonic()
-            status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
+            status, body = ostiary.call("lab", "echo", {"text": "x"}, alice)
             took = time.monotonic() - started
             assert status == 200 and body["result"]["isError"] is True
             assert body["result"]["_meta"]["ostiary/decision"] == {"code": "record_unavailable", "retry": "afterBackoff"}
             assert took < 30, "the budget is a second; this bound is for slow machines"
-        assert len(ostiary.ran("tools")) == before
+        assert len(ostiary.ran("lab")) == before
     finally:
         ostiary.start_control()
     wait_for(lambda: ostiary.serves(alice), "recovery")
@@ -217,11 +217,11 @@ def test_with_the_control_plane_away_calls_are_refused_in_time_and_nothing_is_fo
 def test_a_restart_of_postgresql_loses_nothing(ostiary, alice):
     folder = ostiary.folder / "postgres"
     subprocess.run([ROOT / "scripts/postgres", "stop", folder], check=True, timeout=120)
-    before = len(ostiary.ran("tools"))
+    before = len(ostiary.ran("lab"))
     try:
-        status, body = ostiary.call("tools", "echo", {"text": "x"}, alice)
+        status, body = ostiary.call("lab", "echo", {"text": "x"}, alice)
         assert body["result"]["_meta"]["ostiary/decision"]["code"] == "record_unavailable"
-        assert len(ostiary.ran("tools")) == before
+        assert len(ostiary.ran("lab")) == before
     finally:
         subprocess.run([ROOT / "scripts/postgres", "start", folder], check=True, timeout=120)
     wait_for(lambda: ostiary.serves(alice), "recovery")
@@ -231,10 +231,10 @@ def test_a_restart_of_postgresql_loses_nothing(ostiary, alice):
 
 def test_a_graceful_stop_lets_the_call_in_hand_end(ostiary, alice):
     answers = []
-    caller = threading.Thread(target=lambda: answers.append(ostiary.call("tools", "slow", {"seconds": 1.5}, alice)))
-    before = len(ostiary.ran("tools"))
+    caller = threading.Thread(target=lambda: answers.append(ostiary.call("lab", "slow", {"seconds": 1.5}, alice)))
+    before = len(ostiary.ran("lab"))
     caller.start()
-    wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
+    wait_for(lambda: len(ostiary.ran("lab")) > before, "the call")
     process = ostiary.stop("proxy")
     caller.join()
     assert process.returncode == 0
@@ -254,7 +254,7 @@ def test_a_certificate_is_renewed_before_it_ends_and_the_next_link_uses_it(ostia
     ostiary.stop("proxy")
     ostiary.start_proxy()
     ostiary.wait_ready()
-    assert ostiary.call("tools", "echo", {"text": "renewed"}, alice)[0] == 200
+    assert ostiary.call("lab", "echo", {"text": "renewed"}, alice)[0] == 200
 
 
 # -- with short times: a lease of six seconds, calls of one and a half --
@@ -287,11 +287,11 @@ def outcome_of(ostiary, intent):
 
 
 def test_a_call_at_a_server_is_abandoned_when_the_lease_ends_and_new_ones_are_refused(hasty):
-    alice, answers = hasty.token("alice", "tools"), []
-    before = len(hasty.ran("tools"))
-    caller = threading.Thread(target=lambda: answers.append(hasty.call("tools", "slow", {"seconds": 55}, alice)))
+    alice, answers = hasty.token("alice", "lab"), []
+    before = len(hasty.ran("lab"))
+    caller = threading.Thread(target=lambda: answers.append(hasty.call("lab", "slow", {"seconds": 55}, alice)))
     caller.start()
-    wait_for(lambda: len(hasty.ran("tools")) > before, "the call")
+    wait_for(lambda: len(hasty.ran("lab")) > before, "the call")
     hasty.stop("control", signal.SIGKILL)
     try:
         # Long before the server would answer.
@@ -300,11 +300,11 @@ def test_a_call_at_a_server_is_abandoned_when_the_lease_ends_and_new_ones_are_re
         status, body = answers[0]
         assert status == 200 and body["result"]["_meta"]["ostiary/decision"]["code"] == "aborted"
         # That the server also notes the end of the first call, sooner or later, is not a call.
-        called = lambda: [ran for ran in hasty.ran("tools") if not ran["tool"].endswith("-cancelled")]
+        called = lambda: [ran for ran in hasty.ran("lab") if not ran["tool"].endswith("-cancelled")]
         ran = len(called())
         wait_for(lambda: hasty.problems(hasty.proxy_admin).keys() == {"lease", "link"}, "both problems")
         for message in ({"method": "tools/list"}, {"method": "tools/call", "params": {"name": "echo", "arguments": {"text": "x"}}}):
-            assert hasty.post("tools", message, alice)[0] == 503
+            assert hasty.post("lab", message, alice)[0] == 503
         assert hasty.last_headers["retry-after"]
         assert len(called()) == ran
     finally:
@@ -367,7 +367,7 @@ def initialize(ostiary, server, token):
 @pytest.fixture(scope="module")
 def older(shared_installation):
     """A server that has sessions."""
-    shared_installation.start_server("older", "tools", PYTHON_LEGACY)
+    shared_installation.start_server("older", "lab", PYTHON_LEGACY)
     shared_installation.write_configuration()
     shared_installation.wait_ready("older")
     yield shared_installation
@@ -392,7 +392,7 @@ def test_a_server_that_forgot_its_sessions_is_asked_again_under_the_same_intent(
     assert older.last_outcome() == ("succeeded", "")
 
 
-@pytest.mark.parametrize("server", ["older", "tools"])
+@pytest.mark.parametrize("server", ["older", "lab"])
 def test_a_cancel_by_name_ends_the_call_here_and_at_the_server(older, server):
     token = older.token("alice", server)
     session = initialize(older, server, token)
@@ -443,7 +443,7 @@ def test_an_answer_of_several_megabytes_passes(ostiary):
 
 def test_a_legacy_client_that_drops_its_connection_cancels_nothing_and_breaks_nothing(ostiary, alice):
     """Gone before the answer became a stream (two seconds), while the call takes longer."""
-    session, before = initialize(ostiary, "tools", alice), len(ostiary.ran("tools"))
+    session, before = initialize(ostiary, "lab", alice), len(ostiary.ran("lab"))
     pid = ostiary.processes["proxy"].pid
     message = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "slow", "arguments": {"seconds": 4}}}
     body = json.dumps(message)
@@ -451,12 +451,12 @@ def test_a_legacy_client_that_drops_its_connection_cancels_nothing_and_breaks_no
     with socket.create_connection(("127.0.0.1", ostiary.proxy_port)) as client:
         client.sendall(
             (
-                f"POST /s/tools/mcp HTTP/1.1\r\nhost: {ostiary.url.split('/')[2]}\r\nauthorization: Bearer {alice}\r\n"
+                f"POST /s/lab/mcp HTTP/1.1\r\nhost: {ostiary.url.split('/')[2]}\r\nauthorization: Bearer {alice}\r\n"
                 f"content-type: application/json\r\naccept: application/json, text/event-stream\r\n{fields}"
                 f"content-length: {len(body)}\r\n\r\n{body}"
             ).encode()
         )
-        wait_for(lambda: len(ostiary.ran("tools")) > before, "the call")
+        wait_for(lambda: len(ostiary.ran("lab")) > before, "the call")
     assert ostiary.last_outcome() == ("succeeded", "")
     assert ostiary.processes["proxy"].poll() is None and ostiary.processes["proxy"].pid == pid
-    assert ostiary.call("tools", "echo", {"text": "x"}, alice)[0] == 200
+    assert ostiary.call("lab", "echo", {"text": "x"}, alice)[0] == 200

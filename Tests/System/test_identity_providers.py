@@ -45,7 +45,7 @@ class Provider:
 
     def token(self, installation, sub="carol", **options):
         claims = {
-            "sub": sub, "aud": installation.resource("tools"), "client_id": "agent", "jti": os.urandom(8).hex(),
+            "sub": sub, "aud": installation.resource("lab"), "client_id": "agent", "jti": os.urandom(8).hex(),
         }
         return call(self.issuer + "/_mint", {"claims": claims, "opt": {"typ": "at+jwt", **options}})["token"]
 
@@ -202,7 +202,7 @@ def failure(installation, issuer):
 
 
 def is_accepted(installation, token):
-    status, _ = installation.post("tools", {"method": "tools/list"}, token)
+    status, _ = installation.post("lab", {"method": "tools/list"}, token)
     assert status in (200, 401)
     return status == 200
 
@@ -217,7 +217,7 @@ def pass_time(installation, issuer, seconds):
 def test_a_token_of_a_discovered_provider_is_accepted_end_to_end(world):
     installation, provider, _ = world
     token = provider.token(installation)
-    status, body = installation.call("tools", "echo", {"text": "hello"}, token)
+    status, body = installation.call("lab", "echo", {"text": "hello"}, token)
     assert status == 200 and not body["result"].get("isError"), body
     assert installation.records("kind = 'intent'")[-1]["subject"].startswith("sub_")
     # Still strict: the provider signs, but with something else.
@@ -239,7 +239,7 @@ def test_a_token_of_a_real_provider_is_accepted_end_to_end(world):
     wait_for(lambda: (state(installation, portal.issuer) or ["f"])[0] == "t", "the portal's keys")
     pushed(installation)
     tokens = portal.login("dwho")
-    status, body = installation.call("tools", "echo", {"text": "hello"}, tokens["access_token"])
+    status, body = installation.call("lab", "echo", {"text": "hello"}, tokens["access_token"])
     assert status == 200 and not body["result"].get("isError"), body
     # Its ID token has the same type, key and audience, and is no access token.
     assert not is_accepted(installation, tokens["id_token"])
@@ -327,7 +327,7 @@ def test_a_provider_behind_a_private_authority_is_reached(world):
     pushed(installation)
     token = call(provider.issuer + "/_mint", {
         "claims": {
-            "iss": "https://named.example", "sub": "carol", "aud": installation.resource("tools"), "client_id": "agent",
+            "iss": "https://named.example", "sub": "carol", "aud": installation.resource("lab"), "client_id": "agent",
             "jti": "1",
         },
         "opt": {"typ": "at+jwt"},

@@ -41,7 +41,7 @@ def test_the_documented_calls_put_ostiary_in_front_of_a_server(fresh, admin, tmp
     assert status == 201
     fresh.enrol(made["token"])
     fresh.start_proxy()
-    fresh.start_server("mine", "tools")
+    fresh.start_server("mine", "lab")
 
     (tmp_path / ".ostiary").mkdir()
     token_file = tmp_path / ".ostiary/api-token"

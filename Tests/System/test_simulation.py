@@ -11,10 +11,10 @@ BASE = "/v1/namespaces/demo"
 # Sums above 1,000 are let through, and nobody may fail any more.
 WIDER = """
 @id("AC-3.staff") permit (principal in MCP::Group::"staff", action in MCP::Action::"tools/call", resource);
-@id("AC-6.no-delete") @tier("absolute") forbid (principal, action, resource == MCP::Tool::"tools/delete_everything");
-@id("AC-3.small-sums") @tier("absolute") forbid (principal, action == MCP::Action::"tools/add", resource)
+@id("AC-6.no-delete") @tier("absolute") forbid (principal, action, resource == MCP::Tool::"lab/delete_everything");
+@id("AC-3.small-sums") @tier("absolute") forbid (principal, action == MCP::Action::"lab/add", resource)
   unless { context.input.a < 1000000 };
-@id("AC-3.no-failing") @tier("absolute") forbid (principal, action == MCP::Action::"tools/fail", resource);
+@id("AC-3.no-failing") @tier("absolute") forbid (principal, action == MCP::Action::"lab/fail", resource);
 """
 
 
@@ -25,8 +25,8 @@ def simulated(shared_installation):
     ostiary.administrator = ostiary.api_token()
     yield ostiary
     ostiary.write_configuration()
-    token = ostiary.token("alice", "tools")
-    wait_for(lambda: denied(ostiary.call("tools", "add", {"a": 5000, "b": 1}, token)), "the old policies")
+    token = ostiary.token("alice", "lab")
+    wait_for(lambda: denied(ostiary.call("lab", "add", {"a": 5000, "b": 1}, token)), "the old policies")
 
 
 def api(ostiary, method, path, body=None, **fields):
@@ -71,13 +71,13 @@ def now():
 
 
 def test_a_draft_that_widens_is_seen_before_and_accepted_by_name(simulated):
-    token = simulated.token("alice", "tools")
+    token = simulated.token("alice", "lab")
     since, log = now(), simulated.newest()
     for a in (1, 2, 3):
-        assert not denied(simulated.call("tools", "add", {"a": a, "b": 1}, token))
+        assert not denied(simulated.call("lab", "add", {"a": a, "b": 1}, token))
     for a in (5000, 6000):
-        assert denied(simulated.call("tools", "add", {"a": a, "b": 1}, token))
-    simulated.call("tools", "fail", {"reason": "x"}, token)
+        assert denied(simulated.call("lab", "add", {"a": a, "b": 1}, token))
+    simulated.call("lab", "fail", {"reason": "x"}, token)
     made = f"position > {log} and kind in ('intent', 'refusal') and tool in ('add', 'fail')"
     wait_for(lambda: len(simulated.records(made)) >= 6, "the records")
 
@@ -108,15 +108,15 @@ def test_a_draft_that_widens_is_seen_before_and_accepted_by_name(simulated):
     assert active(simulated) == before
     status, made = api(simulated, "POST", "/activations", {"release": number, "acceptsWidening": True})
     assert status == 201 and made["acceptsWidening"] is True, made
-    wait_for(lambda: not denied(simulated.call("tools", "add", {"a": 5000, "b": 1}, token)), "the new release")
+    wait_for(lambda: not denied(simulated.call("lab", "add", {"a": 5000, "b": 1}, token)), "the new release")
     # The way back is open.
     status, made = api(simulated, "POST", "/activations", {"release": before})
     assert status == 201 and made["kind"] == "rollback" and made["acceptsWidening"] is False, made
-    wait_for(lambda: denied(simulated.call("tools", "add", {"a": 5000, "b": 1}, token)), "the old release")
+    wait_for(lambda: denied(simulated.call("lab", "add", {"a": 5000, "b": 1}, token)), "the old release")
 
 
 def test_a_release_in_shadow_answers_beside_and_is_never_enforced(simulated):
-    token = simulated.token("alice", "tools")
+    token = simulated.token("alice", "lab")
     number = release(simulated, WIDER + "// in shadow\n")
     assert api(simulated, "GET", "/shadow")[0] == 404
     status, shadow = api(simulated, "PUT", f"/releases/{number}/shadow")
@@ -130,7 +130,7 @@ def test_a_release_in_shadow_answers_beside_and_is_never_enforced(simulated):
     assert api(simulated, "DELETE", f"/releases/{other}/shadow")[0] == 404
 
     def seen():
-        simulated.call("tools", "fail", {"reason": "x"}, token)
+        simulated.call("lab", "fail", {"reason": "x"}, token)
         return any("shadow" in record for record in simulated.records("kind = 'intent' and tool = 'fail'"))
 
     wait_for(seen, "a record with a shadow")
@@ -141,7 +141,7 @@ def test_a_release_in_shadow_answers_beside_and_is_never_enforced(simulated):
         "release": number, "answer": "deny", "ground": "policy", "determining": ["AC-3.no-failing"],
     }
     # The shadow says yes, and the call is stopped all the same.
-    assert denied(simulated.call("tools", "add", {"a": 7000, "b": 1}, token))
+    assert denied(simulated.call("lab", "add", {"a": 7000, "b": 1}, token))
     wait_for(lambda: "shadow" in simulated.records("kind = 'refusal' and tool = 'add'")[-1], "the refusal")
     refusal = simulated.records("kind = 'refusal' and tool = 'add'")[-1]
     assert refusal["decision"]["answer"] == "deny" and refusal["shadow"]["answer"] == "permit"
@@ -157,15 +157,15 @@ def test_a_release_in_shadow_answers_beside_and_is_never_enforced(simulated):
     assert api(simulated, "GET", "/shadow")[0] == 404
 
     def gone():
-        simulated.call("tools", "fail", {"reason": "x"}, token)
+        simulated.call("lab", "fail", {"reason": "x"}, token)
         return "shadow" not in simulated.records("kind = 'intent' and tool = 'fail'")[-1]
 
     wait_for(gone, "a record without a shadow")
 
 
 def test_a_rate_and_its_reading_are_on_record(simulated):
-    token = simulated.token("alice", "tools")
-    facts = {"counters": [{"name": "echo_1h", "action": "tools/echo", "per": ["subject"], "window": "1h"}]}
+    token = simulated.token("alice", "lab")
+    facts = {"counters": [{"name": "echo_1h", "action": "lab/echo", "per": ["subject"], "window": "1h"}]}
     simulated.write_configuration(
         policies=[
             {"name": "facts.json", "source": json.dumps(facts)},
@@ -174,17 +174,17 @@ def test_a_rate_and_its_reading_are_on_record(simulated):
     )
 
     def counted():
-        simulated.call("tools", "echo", {"text": "x"}, token)
+        simulated.call("lab", "echo", {"text": "x"}, token)
         facts = simulated.records("kind = 'intent' and tool = 'echo'")[-1].get("facts")
         return facts and facts["rates"]["echo_1h"] >= 2
 
     wait_for(counted, "a record with the counter")
     since = now()
-    simulated.call("tools", "echo", {"text": "x"}, token)
+    simulated.call("lab", "echo", {"text": "x"}, token)
     # A candidate that reads the counter is asked with what the counter said.
     limited = POLICIES + """
 @id("SC-5.echo") @tier("guard") @limit("echo_1h")
-forbid (principal, action == MCP::Action::"tools/echo", resource) when { context.facts.rate.echo_1h >= 2 };
+forbid (principal, action == MCP::Action::"lab/echo", resource) when { context.facts.rate.echo_1h >= 2 };
 """
     status, made = api(
         simulated, "POST", "/releases",
@@ -196,9 +196,9 @@ forbid (principal, action == MCP::Action::"tools/echo", resource) when { context
 
 
 def test_the_command_line_shows_what_a_server_found_and_accepts_it_by_name(simulated):
-    token = simulated.token("alice", "tools")
+    token = simulated.token("alice", "lab")
     simulated.write_configuration()
-    wait_for(lambda: denied(simulated.call("tools", "add", {"a": 5000, "b": 1}, token)), "the policies")
+    wait_for(lambda: denied(simulated.call("lab", "add", {"a": 5000, "b": 1}, token)), "the policies")
     file = simulated.folder / "administrator.token"
     file.write_text(simulated.administrator + "\n")
     environment = {
@@ -215,7 +215,7 @@ def test_the_command_line_shows_what_a_server_found_and_accepts_it_by_name(simul
     number = release(simulated, WIDER + "// from the command line\n")
     done = ostiary("simulate", "--release", number)
     assert done.returncode == 0, done.stderr
-    assert "deny→permit: AC-3.small-sums → AC-3.staff" in done.stdout and "sub_alice tools/add" in done.stdout
+    assert "deny→permit: AC-3.small-sums → AC-3.staff" in done.stdout and "sub_alice lab/add" in done.stdout
     # Words, progress among them, are not data.
     assert f"release {number} against {active(simulated)}" in done.stderr and "--accept-widening" in done.stderr
     report = json.loads(ostiary("simulate", "--release", number, "--output", "json").stdout)
