@@ -52,6 +52,13 @@ public struct PolicyLayer: Hashable, Sendable {
         return nil
     }
 
+    /// Why declarations of facts may not stand in this layer; `nil` if they may.
+    ///
+    /// Counters, approvers and the group that breaks the glass are read by the policies of all layers.
+    var refusalOfFacts: String? {
+        owned == nil ? nil : "the layer \(name) owns only something, and facts are everybody's"
+    }
+
     /// `MCP::Tool::"k8s/get_pods"` is in `MCP::Server::"k8s"`: a server's name has no slash.
     private static func isTool(_ resource: EntityUID, of server: EntityUID) -> Bool {
         guard resource.type == "MCP::Tool", server.type == "MCP::Server" else { return false }

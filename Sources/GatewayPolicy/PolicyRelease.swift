@@ -51,6 +51,8 @@ public struct PolicyRelease: Sendable {
         public struct Finding: Hashable, Sendable {
             /// What it is: a code of the reader of Cedar, or one of the release's own (docs/reference/policy-lint.md).
             public var code: Text
+            /// The policy's `@id`, or its number in the release; `nil` for a finding about a text.
+            public var policy: Text?
             /// In which document.
             public var document: Text
             /// The line, from 1.
@@ -162,6 +164,11 @@ public struct PolicyRelease: Sendable {
         var findings: [Failure.Finding] = []
         var facts = FactDeclarations()
         for document in documents where document.kind == .facts {
+            if let refusal = document.layer.refusalOfFacts {
+                findings.append(
+                    .init("layer_exceeded", document: document.name, message: refusal)
+                )
+            }
             do throws(FactDeclarations.ReadingError) {
                 facts = try FactDeclarations(parsing: document.source)
             } catch {
@@ -212,16 +219,17 @@ public struct PolicyRelease: Sendable {
                 permits: permits,
                 counters: counters
             )
+            let name = meaning.name ?? policy.id.text
             func refuse(_ code: Text, _ message: String) {
-                findings.append(
-                    .init(
-                        code,
-                        document: place.document.name,
-                        line: place.line,
-                        column: place.column,
-                        message: message
-                    )
+                var finding = Failure.Finding(
+                    code,
+                    document: place.document.name,
+                    line: place.line,
+                    column: place.column,
+                    message: message
                 )
+                finding.policy = name
+                findings.append(finding)
             }
             if let refusal = place.document.layer.refusal(
                 of: trees?[policy.id],
@@ -241,7 +249,7 @@ public struct PolicyRelease: Sendable {
                 facts.approverGroups.append(group)
             }
             rules[policy.id] = Rule(
-                name: meaning.name ?? policy.id.text,
+                name: name,
                 isNamed: meaning.name != nil,
                 permits: permits,
                 tier: meaning.tier,

@@ -197,11 +197,13 @@ public struct ReleaseChecks: Sendable {
         }
         do throws(QuickRule.DocumentError) {
             let policies = try QuickRule.policies(of: document)
-            guard
-                !documents.contains(where: {
-                    $0.name == policies.name && $0.source == policies.source
-                })
-            else { return nil }
+            let beside = documents.first { $0.name == policies.name }
+            // In another layer they would reach further than their rules.
+            if let beside, beside.source == policies.source, beside.layer != policies.layer {
+                let message = "\(policies.name) is of another layer than these rules"
+                return finding("rules_stale", 1, 1, message)
+            }
+            guard beside?.source != policies.source else { return nil }
             let message = "\(policies.name) is not what these rules say: make it anew"
             return finding("rules_stale", 1, 1, message)
         } catch {
@@ -276,7 +278,7 @@ extension ReleaseChecks.Finding {
         self.init(
             code: finding.code,
             severity: .error,
-            policy: "",
+            policy: finding.policy ?? "",
             document: finding.document,
             line: finding.line,
             column: finding.column,

@@ -1,11 +1,11 @@
 import Cedar
 public import JSON
 
-/// What was written differently in two releases: rules by their `@id`, and what they may read.
+/// What was written differently in two releases: rules by their `@id`, whose layer they are in, and what they may read.
 ///
 /// Layout, comments and the order of rules do not count; a rule without `@id` is another rule as soon as its text is another.
 public struct ReleaseDiff: Sendable {
-    /// A rule that is in one release only, or in both with another text.
+    /// A rule that is in one release only, or in both with another text or in another layer.
     public struct Change: Hashable, Sendable {
         /// What happened to it.
         public enum Kind: String, Hashable, Sendable {
@@ -24,6 +24,10 @@ public struct ReleaseDiff: Sendable {
         public let old: String?
         /// The text it has; `nil` if it is not there any more.
         public let new: String?
+        /// The layer it was in, if it is in another one now.
+        public let oldLayer: PolicyLayer?
+        /// The layer it is in, if it was in another one, or nowhere and this is not the namespace's own.
+        public let newLayer: PolicyLayer?
     }
 
     /// The changes: those of the newer release in its order, then what is no longer there.
@@ -49,7 +53,8 @@ public struct ReleaseDiff: Sendable {
         var unchanged = 0
         for rule in after {
             let earlier = beforeByKey[rule.key]
-            if let earlier, earlier.text.utf8.elementsEqual(rule.text.utf8) {
+            let isMoved = (earlier?.layer ?? .namespace) != rule.layer
+            if let earlier, !isMoved, earlier.text.utf8.elementsEqual(rule.text.utf8) {
                 unchanged += 1
                 continue
             }
@@ -60,7 +65,9 @@ public struct ReleaseDiff: Sendable {
                     document: rule.document,
                     line: rule.line,
                     old: earlier?.text,
-                    new: rule.text
+                    new: rule.text,
+                    oldLayer: isMoved ? earlier?.layer : nil,
+                    newLayer: isMoved ? rule.layer : nil
                 )
             )
         }
@@ -72,7 +79,9 @@ public struct ReleaseDiff: Sendable {
                     document: rule.document,
                     line: rule.line,
                     old: rule.text,
-                    new: nil
+                    new: nil,
+                    oldLayer: nil,
+                    newLayer: nil
                 )
             )
         }
@@ -95,6 +104,7 @@ public struct ReleaseDiff: Sendable {
         let document: Text
         let line: Int
         let text: String
+        let layer: PolicyLayer
         /// The `@id`, or the text of a rule that has none; never mistaken for each other.
         var key: [Text] { policy.map { [$0] } ?? ["", Text(text)] }
     }
@@ -106,7 +116,8 @@ public struct ReleaseDiff: Sendable {
                     policy: rule.isNamed ? rule.name : nil,
                     document: rule.document,
                     line: rule.line,
-                    text: policy.formatted()
+                    text: policy.formatted(),
+                    layer: rule.layer
                 )
             }
         }
@@ -126,6 +137,8 @@ extension ReleaseDiff: JSONWritable {
                         writer.member("line", change.line)
                         writer.member("old", ifPresent: change.old)
                         writer.member("new", ifPresent: change.new)
+                        writer.member("oldLayer", ifPresent: change.oldLayer)
+                        writer.member("newLayer", ifPresent: change.newLayer)
                     }
                 }
             }

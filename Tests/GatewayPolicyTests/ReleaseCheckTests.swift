@@ -122,7 +122,7 @@ import Testing
         Row(
             testDescription: "an annotation that means nothing",
             policies: "\n@id(\"p\") @notfy(\"x\") permit (principal, action, resource);",
-            findings: ["a.cedar:2:1 error annotation_invalid "]
+            findings: ["a.cedar:2:1 error annotation_invalid p"]
         ),
         Row(
             testDescription: "an attribute that some tools do not have",
