@@ -99,16 +99,12 @@ extension AdministrationStore {
         else { return nil }
         let documents = try await transaction.run(
             """
-            select name, source from policy_document
+            select name, source, layer_rank, layer_name, layer_owned from policy_document
             where namespace_id = \(namespace) and release_number = \(number)
             order by name collate "C"
             """
         )
-        row.release.documents = try storing {
-            try documents.map {
-                .init(name: try $0.requiredText(at: 0), source: try $0.requiredText(at: 1))
-            }
-        }
+        row.release.documents = try storing { try documents.map(StoredRelease.Document.init) }
         return row
     }
 
@@ -190,15 +186,30 @@ extension AdministrationStore {
                 \(signed.keyID.string))
             """
         )
+        // Possessions are arrays, which do not stand in arrays: as JSON, and of nothing NULL.
+        let owned = documents.map { $0.layer?.owned.map(Self.json(of:)) }
         _ = try await transaction.run(
             """
-            insert into policy_document (namespace_id, release_number, name, source)
-            select \(namespace.id), \(number), name, source
-            from unnest(\(documents.map(\.name.string)), \(documents.map(\.source.string)))
-                as d (name, source)
+            insert into policy_document (namespace_id, release_number, name, source, layer_rank,
+                layer_name, layer_owned)
+            select \(namespace.id), \(number), name, source, layer_rank, layer_name,
+                case when owned is not null then array(
+                    select uid from json_array_elements_text(owned::json)
+                        with ordinality as o (uid, n)
+                    order by n) end
+            from unnest(\(documents.map(\.name.string)), \(documents.map(\.source.string)),
+                \(documents.map { $0.layer?.rank.string }),
+                \(documents.map { $0.layer?.name.string }), \(owned))
+                as d (name, source, layer_rank, layer_name, owned)
             """
         )
         return number
+    }
+
+    private static func json(of texts: [Text]) -> String {
+        var writer = JSONWriter()
+        writer.array { writer in texts.forEach { writer.value($0) } }
+        return String(decoding: writer.finish(), as: UTF8.self)
     }
 
     /// The signed manifest of a release; `nil` for a release from before they were signed.

@@ -115,18 +115,26 @@ public struct StoredRelease: Sendable, Hashable {
     public var id: Text
     /// Its number within the namespace.
     public var number: UInt64
-    /// SHA-256 over names and sources.
+    /// SHA-256 over names, sources and layers.
     public var digest: [UInt8]
     /// Its documents, by name.
     public var documents: [Document]
 
     /// Lengths before contents, so that no two lists of documents give the same bytes.
+    ///
+    /// A layer begins with `+`, where a name would begin with a digit; documents without one have the digest they had before
+    /// there were layers.
     public static func digest(of documents: [Document]) -> [UInt8] {
         var stream = SHA256.stream()
         for document in documents.sorted(by: { $0.name < $1.name }) {
             for text in [document.name, document.source] {
                 stream.update("\(text.byteCount):".utf8)
                 stream.update(text.utf8)
+            }
+            if let layer = document.layer {
+                let bytes = layer.bytes()
+                stream.update("+\(bytes.count):".utf8)
+                stream.update(bytes)
             }
         }
         return SHA256.finish(stream).bytes
@@ -138,11 +146,51 @@ public struct StoredRelease: Sendable, Hashable {
         public var name: Text
         /// Cedar text.
         public var source: Text
+        /// Whose it is; `nil` for the namespace's own.
+        public var layer: Layer?
 
         /// A file of policies.
-        public init(name: Text, source: Text) {
+        public init(name: Text, source: Text, layer: Layer? = nil) {
             self.name = name
             self.source = source
+            self.layer = layer
+        }
+    }
+
+    /// The layer that a document names, as it is stored and signed; what it means is the policies' matter.
+    public struct Layer: Sendable, Hashable {
+        /// `organisation`, `namespace` or `team`.
+        public var rank: Text
+        /// Who.
+        public var name: Text
+        /// Entity uids as Cedar text; `nil` for everything.
+        public var owned: [Text]?
+
+        /// A layer.
+        public init(rank: Text, name: Text, owned: [Text]?) {
+            self.rank = rank
+            self.name = name
+            self.owned = owned
+        }
+
+        /// Canonical JSON: members sorted, no blanks.
+        func bytes() -> [UInt8] {
+            var writer = JSONWriter(capacity: 128)
+            write(to: &writer)
+            return writer.finish()
+        }
+    }
+}
+
+extension StoredRelease.Layer: JSONWritable {
+    /// Writes the members in the order of their names.
+    public func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("name", name)
+            if let owned {
+                writer.array("owned") { writer in owned.forEach { writer.value($0) } }
+            }
+            writer.member("rank", rank)
         }
     }
 }
@@ -263,7 +311,8 @@ public struct ConfigurationStore: Sendable {
                 where namespace_id = \(id) order by id desc limit 1)
             """,
             """
-            select d.name, d.source from policy_document d
+            select d.name, d.source, d.layer_rank, d.layer_name, d.layer_owned
+            from policy_document d
             where d.namespace_id = \(id) and d.release_number = (
                 select release_number from policy_activation
                 where namespace_id = \(id) order by id desc limit 1)
@@ -279,7 +328,8 @@ public struct ConfigurationStore: Sendable {
                     and a.activated_at >= s.changed_at)
             """,
             """
-            select d.name, d.source from policy_document d
+            select d.name, d.source, d.layer_rank, d.layer_name, d.layer_owned
+            from policy_document d
             where d.namespace_id = \(id) and d.release_number = (
                 select release_number from policy_shadow
                 where namespace_id = \(id) order by id desc limit 1)
@@ -421,10 +471,21 @@ extension StoredRelease {
     fileprivate init?(_ rows: Rows, documents: Rows) throws {
         guard let row = try rows.oneOrNone() else { return nil }
         try self.init(row)
-        self.documents = try documents.map { row in
-            let (name, source) = try row.decode(String.self, String.self)
-            return .init(name: Text(name), source: Text(source))
-        }
+        self.documents = try documents.map(Document.init)
+    }
+}
+
+extension StoredRelease.Document {
+    /// A row of name, source, and rank, name and possessions of the layer.
+    init(_ row: Row) throws(PostgresError) {
+        name = try row.requiredText(at: 0)
+        source = try row.requiredText(at: 1)
+        guard let rank = try row.text(at: 2) else { return }
+        layer = StoredRelease.Layer(
+            rank: rank,
+            name: try row.requiredText(at: 3),
+            owned: try row.decode(at: 4, as: [String]?.self)?.map { Text($0) }
+        )
     }
 }
 

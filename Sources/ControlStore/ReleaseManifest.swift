@@ -16,9 +16,9 @@ public struct ReleaseManifest: Sendable, Hashable {
     public var namespace: NamespaceName
     /// Its number there.
     public var number: UInt64
-    /// SHA-256 over the names and sources of its documents: ``StoredRelease/digest``.
+    /// SHA-256 over the names, sources and layers of its documents: ``StoredRelease/digest``.
     public var digest: [UInt8]
-    /// SHA-256 of each document's source, by name.
+    /// SHA-256 of each document's source, and its layer, by name.
     public var documents: [Document]
     /// The person who made it.
     public var maker: Text
@@ -35,6 +35,8 @@ public struct ReleaseManifest: Sendable, Hashable {
         public var name: Text
         /// SHA-256 of its source.
         public var digest: [UInt8]
+        /// Whose it is; `nil` for the namespace's own, which the bytes do not mention.
+        public var layer: StoredRelease.Layer?
     }
 
     /// What a release was checked against when it was made, each as SHA-256.
@@ -68,7 +70,11 @@ public struct ReleaseManifest: Sendable, Hashable {
         self.number = number
         digest = StoredRelease.digest(of: documents)
         self.documents = documents.sorted { $0.name < $1.name }.map {
-            Document(name: $0.name, digest: SHA256.digest(of: $0.source.utf8).bytes)
+            Document(
+                name: $0.name,
+                digest: SHA256.digest(of: $0.source.utf8).bytes,
+                layer: $0.layer
+            )
         }
         self.maker = maker
         self.createdBy = createdBy
@@ -88,6 +94,7 @@ public struct ReleaseManifest: Sendable, Hashable {
                 for document in documents {
                     writer.object { writer in
                         writer.member("digest", hex: document.digest)
+                        writer.member("layer", ifPresent: document.layer)
                         writer.member("name", document.name)
                     }
                 }
@@ -145,8 +152,8 @@ public struct ReleaseSigner: Sendable {
 
     /// Why what is stored of a release is not what was made and signed; `nil` when it is.
     ///
-    /// Everything is held against the signed bytes: the namespace, the number, and the digest, which is over the names and
-    /// sources of all documents. So a row that was exchanged or edited past the application is found before it comes into
+    /// Everything is held against the signed bytes: the namespace, the number, and the digest, which is over the names,
+    /// sources and layers of all documents. So a row that was exchanged or edited past the application is found before it comes into
     /// force.
     ///
     /// - Parameter release: with its documents.

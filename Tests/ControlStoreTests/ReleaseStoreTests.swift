@@ -66,6 +66,7 @@ struct ReleaseStoreTests {
                 { $0.documents[0].source = "permit(principal, action, resource);" },
                 { $0.documents[0].name = "c.cedar" }, { $0.documents.removeLast() },
                 { $0.documents.append(.init(name: "z", source: "")) },
+                { $0.documents[0].layer = .init(rank: "namespace", name: "sre", owned: nil) },
             ]
             for edit in edits {
                 var release = row.release
@@ -90,6 +91,142 @@ struct ReleaseStoreTests {
                 )
                 let (row, signed) = try await world.stored(number)
                 #expect(refusal(signed, row.release) != nil, "\(change)")
+            }
+        }
+    }
+
+    static let layered = [
+        StoredRelease.Document(
+            name: "a.cedar",
+            source: "// a",
+            layer: .init(rank: "organisation", name: "acme", owned: nil)
+        ),
+        StoredRelease.Document(name: "b.cedar", source: "// b"),
+        StoredRelease.Document(
+            name: "c.cedar",
+            source: "// c",
+            layer: .init(
+                rank: "team",
+                name: "we\"b",
+                owned: [#"MCP::Server::"web""#, #"MCP::Tool::"a,{}/b""#]
+            )
+        ),
+        StoredRelease.Document(
+            name: "d.cedar",
+            source: "// d",
+            layer: .init(rank: "team", name: "nobody", owned: [])
+        ),
+    ]
+
+    @Test func `each document keeps its layer wherever a release is read`() async throws {
+        try await World.run { world in
+            let number = try await world.release(Self.layered.reversed(), by: "ann")
+            let (row, signed) = try await world.stored(number)
+            #expect(row.release.documents == Self.layered)
+            #expect(
+                try await world.signer().refusal(of: signed, for: row.release, in: "sre") == nil
+            )
+            let root = try JSONDocument(parsing: signed.bytes).root
+            #expect(root.canonicalBytes() == signed.bytes)
+            let layers = root["documents"]?.elements.map { document in
+                document["layer"].map { String(decoding: $0.canonicalBytes(), as: UTF8.self) }
+            }
+            #expect(
+                layers == [
+                    #"{"name":"acme","rank":"organisation"}"#, nil,
+                    #"{"name":"we\"b","owned":["MCP::Server::\"web\"","MCP::Tool::\"a,{}/b\""],"rank":"team"}"#,
+                    #"{"name":"nobody","owned":[],"rank":"team"}"#,
+                ]
+            )
+            let configurations = ConfigurationStore(world.client)
+            try await configurations.change(
+                world.namespace.id,
+                [.shadow(release: UInt64(number), by: "ann")]
+            )
+            let shadow = try await configurations.load(world.namespace.id).shadow
+            #expect(shadow?.documents == Self.layered)
+            try await world.activate(number)
+            let active = try await configurations.load(world.namespace.id).release
+            #expect(active?.documents == Self.layered)
+            #expect(active?.digest == StoredRelease.digest(of: Self.layered))
+
+            // A layer that was edited past the application is found before the release comes into force.
+            try await world.superuser.query(
+                "alter table policy_document disable trigger policy_document_is_insert_only"
+            )
+            for change in [
+                "layer_owned = null, layer_rank = 'namespace'",
+                "layer_owned = array_append(layer_owned, 'MCP::Server::\"db\"')",
+                "layer_name = 'other'", "layer_rank = null, layer_name = null, layer_owned = null",
+            ] {
+                try await world.superuser.query(
+                    Query(trusted: "update policy_document set \(change) where name = 'c.cedar'")
+                )
+                let edited = try await world.stored(number).row.release
+                #expect(
+                    try await world.signer().refusal(of: signed, for: edited, in: "sre") != nil,
+                    "\(change)"
+                )
+            }
+        }
+    }
+
+    @Test func `releases without layers are signed with the bytes they always had`() throws {
+        // sha256("7:a.cedar4:// a7:b.cedar4:// b"), made with sha256sum.
+        #expect(
+            Hex.encode(StoredRelease.digest(of: Self.documents))
+                == "8a6f0ad456a7a2adad09b502ad36a9834a0c9df3d90c3f1a3b91df6d224b5115"
+        )
+        let plain = Self.layered.map { StoredRelease.Document(name: $0.name, source: $0.source) }
+        var digests: Set<[UInt8]> = [
+            StoredRelease.digest(of: plain), StoredRelease.digest(of: Self.layered),
+        ]
+        // Every part of a layer counts, and none can pass for another part or for a document.
+        let edits: [(inout StoredRelease.Document) -> Void] = [
+            { $0.layer = nil }, { $0.layer?.rank = "namespace" }, { $0.layer?.name = "web" },
+            { $0.layer?.owned = nil }, { $0.layer?.owned = [] }, { $0.layer?.owned?.removeLast() },
+            { $0.layer?.owned?.reverse() },
+            {
+                $0.source = Text("// c+\(#"{"name":"w","rank":"team"}"#)"); $0.layer = nil
+            },
+        ]
+        for edit in edits {
+            var documents = Self.layered
+            edit(&documents[2])
+            #expect(digests.insert(StoredRelease.digest(of: documents)).inserted)
+        }
+    }
+
+    @Test(arguments: [
+        ("'galaxy', 'a', null", "policy_document_layer_rank_known"),
+        ("null, 'a', null", "policy_document_layer_is_named"),
+        ("'team', null, '{}'", "policy_document_layer_is_named"),
+        ("'namespace', '', null", "policy_document_layer_is_named"),
+        ("'namespace', repeat('n', 129), null", "policy_document_layer_is_named"),
+        ("'team', 'a', null", "policy_document_team_says_what_it_owns"),
+        ("null, null, '{}'", "policy_document_only_layers_own"),
+        ("'team', 'a', array[null::text]", "policy_document_layer_owns_few"),
+        ("'team', 'a', array_fill('x'::text, array[257])", "policy_document_layer_owns_few"),
+        ("'team', repeat('n', 128), array_fill('x'::text, array[256])", nil),
+        ("null, null, null", nil), ("'organisation', 'a', null", nil), ("'team', 'a', '{}'", nil),
+    ])
+    func `the database keeps layers whole`(layer: String, constraint: String?) async throws {
+        try await World.run { world in
+            let number = try await world.release([], by: "ann")
+            do throws(PostgresError) {
+                try await world.superuser.query(
+                    Query(
+                        trusted: """
+                            insert into policy_document (namespace_id, release_number, name, source,
+                                layer_rank, layer_name, layer_owned)
+                            values ('\(world.namespace.id)', \(number), 'x', '', \(layer))
+                            """
+                    )
+                )
+                #expect(constraint == nil)
+            } catch {
+                let wanted = try #require(constraint, "\(error)")
+                #expect("\(error)".contains(wanted), "\(error)")
             }
         }
     }
