@@ -160,6 +160,7 @@ public struct Problem: Error, Hashable, Sendable {
                         writer.member("code", Text(error.code.rawValue))
                         writer.member("detail", ifPresent: error.detail.map { Text($0) })
                         writer.member("document", ifPresent: error.document)
+                        writer.member("policy", ifPresent: error.policy)
                         writer.member("line", ifPresent: error.line.map(Int64.init))
                         writer.member("column", ifPresent: error.column.map(Int64.init))
                     }

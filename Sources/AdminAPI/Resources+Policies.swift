@@ -7,7 +7,32 @@ extension Schema {
             .string(.free(0...262_144)),
             "Cedar text; facts.json, *.cases.json and *.rules.yaml as they are."
         ),
+        .optional(
+            "layer",
+            .nullable(layer),
+            "Whose it is; null: the namespace's own. If missing, that of the document it replaces (basedOn), else null."
+        ),
     ])
+    private static let layer = Schema.named(
+        "Layer",
+        .object([
+            .required(
+                "rank",
+                .string(.choice(["organisation", "namespace", "team"])),
+                "How far up."
+            ),
+            .required(
+                "name",
+                .string(.free(1...128)),
+                "The organisation's, namespace's or team's."
+            ),
+            .optional(
+                "owned",
+                .array(of: .string(.free(1...256)), max: 256),
+                "All its policies may be about, as Cedar: MCP::Server::\"k8s\". A team must say; else everything."
+            ),
+        ])
+    )
     static let releaseNew = Schema.named(
         "ReleaseNew",
         .object([
@@ -23,7 +48,7 @@ extension Schema {
     private static let releaseFacts: [Field] = [
         .required("number", .integer(1...Int64.max), "Counts releases of the namespace."),
         .required("id", .string(.id("pol_")), "Its id."),
-        .required("digest", digest, "SHA-256 over names and sources."),
+        .required("digest", digest, "SHA-256 over names, sources and layers."),
         .required("createdBy", shortText, "The API token, or the command, that made it."),
         .required("maker", .nullable(shortText), "The person who made it."),
         .required("createdAt", time, "When it was made."),

@@ -47,6 +47,11 @@ extension Schema {
                             .string(.free(1...128)),
                             "The document of a release that it is in."
                         ),
+                        .optional(
+                            "policy",
+                            .longText,
+                            "The policy's @id, or its number in the release, if it is about one."
+                        ),
                         .optional("line", .count, "In a text inside the body, from 1."),
                         .optional("column", .count, "In a text inside the body, from 1."),
                     ]),

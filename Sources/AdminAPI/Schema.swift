@@ -75,6 +75,8 @@ public struct FieldError: Hashable, Sendable {
     public var detail: String?
     /// Of a finding in a document of a release: the document's name.
     public var document: Text?
+    /// Of a finding about one policy: its `@id`, or its number in the release.
+    public var policy: Text?
     /// In a text inside the request: the line, from 1.
     public var line: Int?
     /// In a text inside the request: the column, from 1.
@@ -114,6 +116,7 @@ public struct FieldError: Hashable, Sendable {
         _ code: Code,
         _ detail: String? = nil,
         document: Text? = nil,
+        policy: Text? = nil,
         line: Int? = nil,
         column: Int? = nil
     ) {
@@ -121,6 +124,7 @@ public struct FieldError: Hashable, Sendable {
         self.code = code
         self.detail = detail
         self.document = document
+        self.policy = policy
         self.line = line
         self.column = column
     }

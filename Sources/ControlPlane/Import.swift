@@ -196,7 +196,7 @@ struct Import: Sendable {
                 }
                 source = text
             }
-            documents.append(.init(name: policy.name, source: source))
+            documents.append(.init(name: policy.name, source: source, layer: policy.layer))
         }
         guard Set(documents.map(\.name)).count == documents.count else {
             throw ImportError("policies", "two documents have one name")

@@ -14,7 +14,8 @@ import Networking
 ///                    "groups": ["sre"]}],
 ///      "servers": [{"name": "demo", "url": "http://127.0.0.1:9000/mcp", "tools": {"echo": "read"},
 ///                   "credential": {"header": "Authorization", "file": "demo.credential"}}],
-///      "policies": [{"name": "demo.cedar", "file": "demo.cedar"}]}
+///      "policies": [{"name": "demo.cedar", "file": "demo.cedar",
+///                    "layer": {"rank": "team", "name": "demo", "owned": ["MCP::Server::\"demo\""]}}]}
 ///
 /// What is not named is left alone, except policies: the list, when it is there, is the whole
 /// release; it comes into force where no other person has to look at it first. Unknown members are refused, since a misspelt restriction is none.
@@ -44,6 +45,7 @@ struct ImportDocument: Sendable {
     struct Policy: Sendable {
         var name: Text
         var source: Content
+        var layer = PolicyLayer.namespace
     }
 
     /// Text in the document, or the path of a file beside it.
@@ -95,10 +97,23 @@ extension ImportDocument {
         if root.has("policies") {
             var policies: [Policy] = []
             for (value, at) in try root.list("policies") {
-                let fields = try Fields(value, at: at, knowing: ["name", "source", "file"])
-                policies.append(
-                    Policy(name: try fields.text("name"), source: try fields.content("source"))
+                let fields = try Fields(
+                    value,
+                    at: at,
+                    knowing: ["name", "source", "file", "layer"]
                 )
+                var policy = Policy(
+                    name: try fields.text("name"),
+                    source: try fields.content("source")
+                )
+                if let layer = value["layer"], !layer.isNull {
+                    do throws(PolicyLayer.ReadingError) {
+                        policy.layer = try PolicyLayer(layer)
+                    } catch {
+                        throw ImportError("\(at).layer\(error.pointer)", error.reason)
+                    }
+                }
+                policies.append(policy)
             }
             self.policies = policies
         }

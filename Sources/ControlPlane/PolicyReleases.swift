@@ -39,7 +39,8 @@ struct PolicyReleases: Sendable {
         let policies = documents.map(\.forPolicies).filter { $0.kind == .rules }
             .compactMap { try? QuickRule.policies(of: $0) }
             .filter { policies in !documents.contains { $0.name == policies.name } }
-        return documents + policies.map { .init(name: $0.name, source: $0.source) }
+        return documents
+            + policies.map { .init(name: $0.name, source: $0.source, layer: $0.layer) }
     }
 
     /// Makes a release of documents, as a draft.

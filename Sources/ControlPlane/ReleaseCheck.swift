@@ -117,7 +117,27 @@ final class ReleaseChecker: Sendable {
 
 extension StoredRelease.Document {
     /// As policies see it.
-    var forPolicies: PolicyRelease.Document { .init(name: name, source: source) }
+    var forPolicies: PolicyRelease.Document {
+        .init(name: name, source: source, layer: layer?.forPolicies ?? .namespace)
+    }
+
+    /// A document of a layer, which is not stored where it is the namespace's own.
+    init(name: Text, source: Text, layer: PolicyLayer) {
+        self.init(name: name, source: source, layer: StoredRelease.Layer(layer))
+    }
+}
+
+extension StoredRelease.Layer {
+    /// As policies see it; one that this build cannot read owns nothing, so that nothing in it compiles.
+    fileprivate var forPolicies: PolicyLayer {
+        (try? PolicyLayer(rank: rank, name: name, owned: owned))
+            ?? PolicyLayer(rank: .team, name: name, owned: [])
+    }
+
+    fileprivate init?(_ layer: PolicyLayer) {
+        guard layer != .namespace else { return nil }
+        self.init(rank: Text(layer.rank.rawValue), name: layer.name, owned: layer.ownedTexts)
+    }
 }
 
 extension StoredCatalogue.Server {

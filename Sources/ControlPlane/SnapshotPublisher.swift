@@ -277,7 +277,15 @@ extension WirePolicyRelease {
         }.map { document in
             var wire = WirePolicyDocument()
             wire.name = document.name.string
-            wire.text = document.source.string
+            guard let layer = document.layer else {
+                wire.text = document.source.string
+                return wire
+            }
+            wire.text = WirePolicyDocument.textOfLayered
+            wire.layered.text = document.source.string
+            wire.layered.rank = layer.rank.string
+            wire.layered.name = layer.name.string
+            if let owned = layer.owned { wire.layered.owned.entities = owned.map(\.string) }
             return wire
         }
     }

@@ -28,14 +28,17 @@ extension RESTHandlers {
         _ transaction: borrowing Transaction
     ) async throws -> RESTAnswer {
         let namespace = try call.itsNamespace
-        let given = try documents(call)
+        var active: [StoredRelease.Document] = []
+        if call.body?["basedOn"]?.stringEquals("active") == true {
+            active =
+                try await store.activeRelease(of: namespace.id, in: transaction)?.release.documents
+                ?? []
+        }
+        let given = try documents(call, basedOn: active)
         // Before those in force come in: policies made of other rules must not stay.
         var documents = PolicyReleases.expandingRules(given)
-        if call.body?["basedOn"]?.stringEquals("active") == true {
-            let active = try await store.activeRelease(of: namespace.id, in: transaction)
-            documents += (active?.release.documents ?? []).filter { [documents] document in
-                !documents.contains { $0.name == document.name }
-            }
+        documents += active.filter { [documents] document in
+            !documents.contains { $0.name == document.name }
         }
         let actor = PolicyReleases.Actor(person: call.caller.person, token: call.caller.id)
         let number: Int64
@@ -242,7 +245,14 @@ extension RESTHandlers {
         return release
     }
 
-    private func documents(_ call: RESTCall) throws(Problem) -> [StoredRelease.Document] {
+    /// The documents of the request.
+    ///
+    /// An edit of a document that says nothing about its layer leaves it where it is: a text alone never takes a team's
+    /// document out of the team's bounds.
+    private func documents(
+        _ call: RESTCall,
+        basedOn active: [StoredRelease.Document]
+    ) throws(Problem) -> [StoredRelease.Document] {
         var documents: [StoredRelease.Document] = []
         guard let given = call.body?["documents"] else { throw Problem(.internalError) }
         for (index, value) in given.elements.enumerated() {
@@ -256,9 +266,43 @@ extension RESTHandlers {
                     errors: [.init(Text("/documents/\(index)/name"), .duplicate)]
                 )
             }
-            documents.append(.init(name: name, source: source))
+            var document = StoredRelease.Document(name: name, source: source)
+            if let layer = value["layer"] {
+                if !layer.isNull {
+                    document = .init(
+                        name: name,
+                        source: source,
+                        layer: try Self.layer(layer, at: Text("/documents/\(index)/layer"))
+                    )
+                }
+            } else {
+                document.layer = active.first { $0.name == name }?.layer
+            }
+            documents.append(document)
         }
         return documents
+    }
+
+    private static func layer(
+        _ value: JSONValue,
+        at pointer: Text
+    ) throws(Problem) -> PolicyLayer {
+        do throws(PolicyLayer.ReadingError) {
+            return try PolicyLayer(value)
+        } catch {
+            let code: FieldError.Code =
+                switch error.kind {
+                case .missing: .missing
+                case .form: .form
+                case .duplicate: .duplicate
+                }
+            let place = Text("\(pointer)\(error.pointer)")
+            throw Problem(
+                .requestInvalid,
+                "see errors",
+                errors: [.init(place, code, error.reason)]
+            )
+        }
     }
 }
 
@@ -324,6 +368,7 @@ extension Problem {
                     .policy,
                     String(detail.unicodeScalars.prefix(4096)),
                     document: finding.document,
+                    policy: finding.policy.isEmpty ? nil : finding.policy,
                     line: finding.line,
                     column: finding.column
                 )

@@ -223,6 +223,7 @@ extension ShownRelease: Represented {
                     writer.object { writer in
                         writer.member("name", document.name)
                         writer.member("source", document.source)
+                        writer.member("layer", ifPresent: document.layer)
                     }
                 }
             }

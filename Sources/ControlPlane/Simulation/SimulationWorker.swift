@@ -141,7 +141,7 @@ final class SimulationWorker: Service {
         guard let row else { return nil }
         return try? PolicyRelease(
             number: number,
-            documents: row.release.documents.map { .init(name: $0.name, source: $0.source) }
+            documents: row.release.documents.map(\.forPolicies)
         )
     }
 

@@ -103,9 +103,7 @@ final class GatewaySnapshot: Sendable {
             try PolicyDecisionPoint(
                 release: PolicyRelease(
                     number: wire.number,
-                    documents: wire.documents.map {
-                        PolicyRelease.Document(name: Text($0.name), source: Text($0.text))
-                    }
+                    documents: wire.documents.map(PolicyRelease.Document.init)
                 ),
                 subjects: subjects,
                 servers: policyServers
@@ -153,6 +151,33 @@ extension GatewaySnapshot {
         )
         prepared.withLock { $0[server] = Prepared(definitions: definitions, arguments: made) }
         return made
+    }
+}
+
+extension PolicyRelease.Document {
+    /// Why a document is not read.
+    private struct Obstacle: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    /// - Throws: for a layer that this build does not know: whatever it holds its documents to, nothing here would.
+    fileprivate init(_ wire: WirePolicyDocument) throws {
+        guard wire.hasLayered else {
+            self.init(name: Text(wire.name), source: Text(wire.text))
+            return
+        }
+        let layered = wire.layered
+        let layer: PolicyLayer
+        do throws(PolicyLayer.ReadingError) {
+            layer = try PolicyLayer(
+                rank: Text(layered.rank),
+                name: Text(layered.name),
+                owned: layered.hasOwned ? layered.owned.entities.map { Text($0) } : nil
+            )
+        } catch {
+            throw Obstacle(description: "\(wire.name): layer\(error)")
+        }
+        self.init(name: Text(wire.name), source: Text(layered.text), layer: layer)
     }
 }
 
