@@ -274,3 +274,73 @@ def test_quick_prints_the_policies_that_rules_are():
     assert answer.returncode == 1
     assert answer.stdout == b""
     assert answer.stderr == b"standard input:3:5: error: alow: no such member\n"
+
+
+LAYERS = {"layers": [
+    {"rank": "organisation", "name": "acme", "documents": ["org.cedar", "facts.json"]},
+    {"rank": "team", "name": "web", "owned": ['MCP::Server::"web"'], "documents": ["web.cedar"]},
+]}
+
+
+def layered(folder, server="web", layers=LAYERS):
+    """Policies of an organisation and a team, with a case, and whose each file is."""
+    folder.mkdir(exist_ok=True)
+    (folder / "org.cedar").write_text('@id("org") @tier("absolute") forbid(principal == U::"v", action, resource);\n')
+    (folder / "web.cedar").write_text(
+        f'// The team\'s.\n@id("web") permit(principal == U::"u", action, resource in MCP::Server::"{server}");\n')
+    (folder / "facts.json").write_text("{}")
+    if layers is not None:
+        (folder / "layers.json").write_text(json.dumps(layers))
+    uid = lambda kind, name: {"type": kind, "id": name}  # noqa: E731
+    entities = [{"uid": uid(*names), "attrs": {}, "parents": []} for names in (("U", "u"), ("U", "v"), ("MCP::Server", server))]
+    context = {"system": {"now": {"__extn": {"fn": "datetime", "arg": "2026-11-25T10:00:00Z"}}},
+               "facts": {"definitionPinned": True}}
+    case = {"description": "u may", "principal": uid("U", "u"), "action": uid("Action", "v"),
+            "resource": uid("MCP::Server", server), "context": {"input": {}}, "decision": "allow", "reason": ["web"], "errors": []}
+    (folder / "all.cases.json").write_text(json.dumps({"entities": entities, "context": context, "cases": [case]}))
+    return folder
+
+
+def test_a_file_that_reaches_beyond_its_layer_is_refused_wherever_it_is_compiled(tmp_path):
+    good, bad = layered(tmp_path / "good"), layered(tmp_path / "bad", "db")
+    assert ostiary("policy", "test", str(good)).returncode == 0
+    assert ostiary("policy", "test", *map(str, sorted(good.iterdir()))).returncode == 0
+    assert ostiary("policy", "check", str(good / "web.cedar"), str(good / "org.cedar")).returncode == 0
+    words = f'{bad}/web.cedar:2:1: error: the layer web does not own MCP::Server::"db"'
+    cases = ["--cases", str(bad / "all.cases.json")]
+    for arguments in (["test", str(bad)], ["test", str(bad / "web.cedar"), *cases], ["diff", str(good), str(bad)],
+                      ["explain", str(bad), "--case", "u may"], ["simulate", str(bad), *REPLAY],
+                      ["simulate", str(POLICIES), *REPLAY, "--against", str(bad)]):
+        answer = ostiary("policy", *arguments)
+        assert answer.returncode == 1 and words in answer.stderr.decode(), (arguments, answer)
+    answer = ostiary("policy", "check", str(bad / "web.cedar"))
+    assert answer.returncode == 1 and answer.stdout.decode() == words + " [layer_exceeded]\n"
+    (finding,) = json.loads(ostiary("policy", "check", "--output", "json", str(bad / "web.cedar")).stdout)["findings"]
+    assert (finding["policy"], finding["line"], finding["code"]) == ("web", 2, "layer_exceeded")
+    # Without the file the same policies are the namespace's own.
+    (bad / "layers.json").unlink()
+    assert ostiary("policy", "test", str(bad)).returncode == 0
+    answer = ostiary("policy", "diff", str(good), str(bad))
+    lines = answer.stdout.decode().splitlines()
+    at = lines.index(f"changed web ({bad}/web.cedar:2)")
+    assert lines[at + 1 : at + 3] == ['- layer team web (MCP::Server::"web")', "+ layer namespace"], answer
+
+
+def test_layers_of_files_are_read_strictly(tmp_path):
+    team = LAYERS["layers"][1]
+    for number, (layers, words) in enumerate([
+        ({"layers": [{**team, "documents": ["wbe.cedar"]}]}, ": wbe.cedar is not in this folder"),
+        ({"layers": [{**team, "documents": ["../web.cedar"]}]}, ": must be the name of a file in this folder"),
+        ({"layers": [team, team]}, ": web.cedar is named twice"),
+        ({"layers": [{**team, "rank": "tribe"}]}, ": rank: must be one of organisation, namespace, team"),
+        ({"layers": [{key: team[key] for key in ("rank", "name", "documents")}]}, ": owned: a team says what it owns"),
+        ({"layers": [{**team, "owns": []}]}, ": owns: no such member"),
+        ({"layers": [{**team, "documents": ["web.cedar", "facts.json"]}]},
+         "facts.json:1:1: error: the layer web owns only something, and facts are everybody's"),
+    ]):
+        folder = layered(tmp_path / str(number), layers=layers)
+        answer = ostiary("policy", "test", str(folder))
+        assert answer.returncode == 1 and words in answer.stderr.decode(), answer
+        if "error:" not in words:
+            assert f"{folder}/layers.json:1:" in answer.stderr.decode()
+            assert words in ostiary("policy", "check", str(folder / "org.cedar")).stderr.decode()

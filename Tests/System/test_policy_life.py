@@ -219,3 +219,41 @@ def test_tools_that_change_are_held_against_the_policies_in_force(fresh):
     accept("sum")
     wait_for(lambda: invalid() == 0, "the third look")
     wait_for(lambda: "policies in force fit the tools again" in fresh.log("control"), "the all-clear")
+
+
+def test_releases_of_a_server_are_compared_with_their_layers(fresh):
+    ann = fresh.people["ann"][0]
+    assert fresh.api("POST", "/v1/namespaces", {"name": "diff", "policyReviewersRequired": 0}, ann)[0] == 201
+
+    def make(layer, source, activate=False):
+        document = {"name": "p.cedar", "source": source, **({"layer": layer} if layer else {})}
+        body = {"documents": [document], "activate": activate}
+        status, made = fresh.api("POST", "/v1/namespaces/diff/releases", body, ann)
+        assert status == 201, made
+        return made["number"]
+
+    def diff(*arguments):
+        return ostiary(fresh, "ann", "diff", "--namespace", "diff", *arguments)
+
+    web = '@id("AC-3.w") permit (principal in MCP::Group::"a", action, resource in MCP::Server::"web");\n'
+    team = {"rank": "team", "name": "web", "owned": ['MCP::Server::"web"']}
+    first = make(None, web)
+    # Nothing is in force: everything is new.
+    answer = diff("--release", first)
+    assert answer.returncode == 0 and answer.stdout.startswith("added AC-3.w (p.cedar:1)\n"), answer
+    assert make(None, web, activate=True) == 2
+    assert diff("--release", first).stdout == ""
+    third = make(team, web.replace('"a"', '"b"'))
+    answer = diff("--release", third)
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert lines[:3] == ["changed AC-3.w (p.cedar:1)", "- layer namespace", '+ layer team web (MCP::Server::"web")']
+    assert any(line.startswith("- ") and '"a"' in line for line in lines[3:])
+    assert any(line.startswith("+ ") and '"b"' in line for line in lines[3:])
+    (change,) = json.loads(diff("--release", 2, "--against", third, "--output", "json").stdout)["rules"]["changes"]
+    assert change["oldLayer"] == team and change["newLayer"]["rank"] == "namespace"
+    plan = ostiary(fresh, "ann", "activate", "--namespace", "diff", third)
+    assert '+ p.cedar: layer team web (MCP::Server::"web")' in plan.stderr, plan.stderr
+    assert diff("--release", 99).returncode == 1
+    for arguments in (["--release", "1", "a.cedar"], ["--against", "1", "a.cedar", "b.cedar"], ["a.cedar", "b.cedar"], []):
+        assert diff(*arguments).returncode == 64, arguments

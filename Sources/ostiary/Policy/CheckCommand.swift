@@ -1,5 +1,6 @@
 import ArgumentParser
 import Cedar
+import GatewayPolicy
 import JSON
 
 /// The command `ostiary policy check`.
@@ -10,7 +11,8 @@ struct CheckCommand: ParsableCommand {
         discussion: """
             Reads Cedar text or the JSON form. Also refused is what the language allows and a reviewer would misread: \
             bidirectional controls, bare carriage returns, mixed scripts, two policies with one @id. Nothing is \
-            printed where nothing is wrong. Exit code 0 if there is no error, 1 if there is one.
+            printed where nothing is wrong. Where a layers.json beside a file says whose it is, its policies are held to that \
+            layer. Exit code 0 if there is no error, 1 if there is one.
 
             Example: ostiary policy check policies.cedar --schema mcp.cedarschema
             """
@@ -32,10 +34,13 @@ struct CheckCommand: ParsableCommand {
     func run() throws {
         var findings: [PolicyFile.Finding] = []
         let schema = try read(&findings)
+        var layers = LayerFiles()
         for file in files.map(InputFile.init(path:)) {
             do {
-                let policies = try PolicyFile(file, rules: .publishing).policies
-                if let schema { findings += validate(policies, schema, in: file) }
+                let layer = try layers.layer(of: file)
+                let read = try PolicyFile(file, rules: .publishing)
+                if let text = read.text { findings += Self.hold(text, to: layer, in: file) }
+                if let schema { findings += validate(read.policies, schema, in: file) }
             } catch let refusal as PolicyFile.Refusal {
                 findings += refusal.findings
             } catch let failure as InputFile.Failure {
@@ -48,6 +53,36 @@ struct CheckCommand: ParsableCommand {
         case .text: for finding in findings { finding.lines.forEach(Console.data) }
         }
         if findings.contains(where: { $0.severity == "error" }) { throw ExitCode.failure }
+    }
+
+    /// Policies that their layer may not contain.
+    private static func hold(
+        _ text: String,
+        to layer: PolicyLayer,
+        in file: InputFile
+    ) -> [PolicyFile.Finding] {
+        do throws(PolicyRelease.Failure) {
+            let name = Text(String(file.lastComponent))
+            _ = try PolicyRelease(
+                number: 0,
+                documents: [.init(name: name, source: Text(text), layer: layer)]
+            )
+            return []
+        } catch {
+            // What is wrong with the release as a whole is not this command's matter.
+            return error.findings.filter { $0.code == "layer_exceeded" }.map { finding in
+                PolicyFile.Finding(
+                    file: file.name,
+                    line: finding.line,
+                    column: finding.column,
+                    severity: "error",
+                    code: finding.code.string,
+                    policy: finding.policy,
+                    message: finding.detail,
+                    hint: finding.hint
+                )
+            }
+        }
     }
 
     private func validate(

@@ -8,18 +8,28 @@ struct DiffCommand: AsyncParsableCommand {
         commandName: "diff",
         abstract: "Show what differs between two versions of policies, in text and in answers.",
         discussion: """
-            Rules are compared by @id; layout, comments and order do not count. With --inputs and --entities recorded \
-            decisions are asked under both, as `ostiary policy simulate NEW --against OLD` does.
+            Rules are compared by @id; layout, comments and order do not count, their layers do. With --inputs and --entities \
+            recorded decisions are asked under both, as `ostiary policy simulate NEW --against OLD` does.
+
+            With --release a release of a server is compared with the one in force, or the release that --against names; what \
+            it changes in answers says `ostiary policy simulate --release`. \(ServerOptions.discussion)
 
             Example: ostiary policy diff deploy/policies/dual-authorization.cedar \
             deploy/policies/example/dual-authorization.cedar
+
+            Example: ostiary policy diff --release 7
             """
     )
 
     @Argument(help: "The older policies: a file or a folder.")
-    var old: String
+    var old: String?
     @Argument(help: "The newer policies: a file or a folder.")
-    var new: String
+    var new: String?
+    @Option(help: "The newer policies: the number of a server's release.")
+    var release: Int64?
+    @Option(help: "With --release: the older one's number; the release in force if not given.")
+    var against: Int64?
+    @OptionGroup var server: ServerOptions
     @Option(help: "Decision inputs, one JSON object a line; - for standard input.")
     var inputs: String?
     @Option(help: "The entities of the inputs, in Cedar's JSON form.")
@@ -33,9 +43,28 @@ struct DiffCommand: AsyncParsableCommand {
         guard (inputs == nil) == (entities == nil) else {
             throw ValidationError("--inputs and --entities go together")
         }
+        guard release == nil else {
+            guard old == nil, inputs == nil, schema == nil else {
+                throw ValidationError("--release asks a server: no files, no --inputs, no --schema")
+            }
+            return
+        }
+        guard against == nil, server.namespace == nil else {
+            throw ValidationError("--against and --namespace need --release")
+        }
+        guard new != nil else { throw ValidationError("name two files or folders, or a --release") }
     }
 
     func run() async throws {
+        if let release {
+            return try await APIClient.run { client in
+                let namespace = try await Namespace(client, server.namespace)
+                let (old, new) = try await ServerReleases(client, namespace)
+                    .pair(release, against: against)
+                show(ReleaseDiff(from: old, to: new), nil)
+            }
+        }
+        guard let old, let new else { throw ValidationError("name two files or folders") }
         try await tellingFailures {
             let baseline = try ReleaseFiles([old]).release()
             let candidate = try ReleaseFiles([new]).release()
@@ -52,22 +81,26 @@ struct DiffCommand: AsyncParsableCommand {
                 )
                 (simulation, isReadable) = (result, readable)
             }
-            switch output {
-            case .json:
-                Console.data(
-                    json: JSONFragment(object: { writer in
-                        writer.member("rules", diff)
-                        writer.member("decisions", ifPresent: simulation)
-                    })
-                )
-            case .text:
-                diff.show()
-                if let simulation {
-                    if !diff.isEmpty { Console.data("") }
-                    simulation.diff.show()
-                }
-            }
+            show(diff, simulation)
             guard isReadable else { throw ExitCode.failure }
+        }
+    }
+
+    private func show(_ diff: ReleaseDiff, _ simulation: Simulation?) {
+        switch output {
+        case .json:
+            Console.data(
+                json: JSONFragment(object: { writer in
+                    writer.member("rules", diff)
+                    writer.member("decisions", ifPresent: simulation)
+                })
+            )
+        case .text:
+            diff.show()
+            if let simulation {
+                if !diff.isEmpty { Console.data("") }
+                simulation.diff.show()
+            }
         }
     }
 }
@@ -81,6 +114,8 @@ extension ReleaseDiff {
             Console.data("\(change.kind.rawValue) \(name) (\(change.document):\(change.line))")
             let old = change.old?.split(separator: "\n") ?? []
             let new = change.new?.split(separator: "\n") ?? []
+            if let layer = change.oldLayer { Console.data("- layer \(layer)") }
+            if let layer = change.newLayer { Console.data("+ layer \(layer)") }
             for line in Self.lines(old, new) { Console.data(line) }
         }
         if !facts.isEmpty {

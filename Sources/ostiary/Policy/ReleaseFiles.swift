@@ -6,9 +6,10 @@ import JSON
 /// The files of a release as they lie in a repository: policies, the facts they may read, and their tests.
 ///
 /// A folder stands for its `*.cedar`, its `facts.json` and its `*.cases.json`. Beside a file `x.cedar` that is named by itself,
-/// `facts.json` and `x.cases.json` are found.
+/// `facts.json` and `x.cases.json` are found. Whose each file is says the `layers.json` beside it.
 struct ReleaseFiles {
     private var documents: [PolicyRelease.Document] = []
+    private var layers = LayerFiles()
     /// The tests beside the policies.
     private(set) var cases: [InputFile] = []
 
@@ -38,7 +39,7 @@ struct ReleaseFiles {
                 cases.append(file)
             } else if file.lastComponent == Self.factsName {
                 try addFacts(file)
-            } else {
+            } else if !LayerFiles.isOne(file) {
                 try add(file)
                 guard path.hasSuffix(".cedar") else { continue }
                 let tests = InputFile(path: String(path.dropLast(6)) + ".cases.json")
@@ -56,7 +57,11 @@ struct ReleaseFiles {
         }
         if let facts {
             documents.append(
-                .init(name: FactDeclarations.documentName, source: try Self.text(of: facts))
+                .init(
+                    name: FactDeclarations.documentName,
+                    source: try Self.text(of: facts),
+                    layer: try layers.layer(of: facts)
+                )
             )
         }
         var seen: Set<String> = []
@@ -66,7 +71,13 @@ struct ReleaseFiles {
     private static let factsName = FactDeclarations.documentName.string
 
     private mutating func add(_ file: InputFile) throws(InputFile.Failure) {
-        documents.append(.init(name: Text(file.name), source: try Self.text(of: file)))
+        documents.append(
+            .init(
+                name: Text(file.name),
+                source: try Self.text(of: file),
+                layer: try layers.layer(of: file)
+            )
+        )
     }
 
     private static func text(of file: InputFile) throws(InputFile.Failure) -> Text {

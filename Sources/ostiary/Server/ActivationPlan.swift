@@ -1,5 +1,6 @@
 import ArgumentParser
 import Cedar
+import GatewayPolicy
 import Glibc
 import JSON
 
@@ -110,12 +111,17 @@ struct ReleaseChanges {
         }
     }
 
-    /// What can change: each policy by its id, each other document by its name.
+    /// What can change: each policy by its id, each other document by its name, and the layer of each.
     private static func pieces(of release: JSONValue?) -> [Text: Text] {
         var pieces: [Text: Text] = [:]
         for document in release?["documents"]?.elements.map({ $0 }) ?? [] {
             guard let name = document["name"]?.string, let source = document["source"]?.string
             else { continue }
+            if let layer = document["layer"], !layer.isNull {
+                // In the name: another layer is one that goes and one that comes.
+                let words = (try? PolicyLayer(layer))?.description ?? "unknown"
+                pieces[Text("\(name): layer \(words)")] = ""
+            }
             guard let set = try? PolicySet.parse(source.string), !set.policies.isEmpty else {
                 pieces[name] = source
                 continue
