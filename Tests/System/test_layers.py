@@ -10,7 +10,7 @@ ORGANISATION = {
     "layer": {"rank": "organisation", "name": "acme"},
     "source": """
 @id("AC-3.2.add") @tier("guard") @approval("sre:2")
-forbid (principal, action == MCP::Action::"tools/add", resource)
+forbid (principal, action == MCP::Action::"lab/add", resource)
 unless { context.facts.approvals.sre >= 2 };
 """,
 }
@@ -21,12 +21,12 @@ NAMESPACE = {
 
 
 def team(server, **layer):
-    """The document of the team that owns the server "tools", about a server."""
+    """The document of the team that owns the server "lab", about a server."""
     policy = f'permit (principal in MCP::Group::"staff", action in MCP::Action::"tools/call", resource in MCP::Server::"{server}");'
     return {
         "name": "team.cedar",
         "source": f'// Ours.\n@id("AC-3.team")\n{policy}\n',
-        "layer": {"rank": "team", "name": "toolsmiths", "owned": ['MCP::Server::"tools"'], **layer},
+        "layer": {"rank": "team", "name": "toolsmiths", "owned": ['MCP::Server::"lab"'], **layer},
     }
 
 
@@ -44,7 +44,7 @@ def goes(ostiary, server, tool, arguments):
 
 
 def echo(ostiary):
-    return goes(ostiary, "tools", "echo", {"text": "hello"})
+    return goes(ostiary, "lab", "echo", {"text": "hello"})
 
 
 def clock(ostiary):
@@ -85,14 +85,14 @@ def test_a_team_governs_its_own_server_and_never_past_the_organisation(layers):
     assert not clock(layers) and not echo(layers)
 
     # 2. Its own: in force through the proxy.
-    status, made = release(layers, team("tools"), basedOn="active")
+    status, made = release(layers, team("lab"), basedOn="active")
     assert status == 201 and made["state"] == "active", made
     assert {d["name"]: d.get("layer", {}).get("rank") for d in made["documents"]} == {
         "organisation.cedar": "organisation", "namespace.cedar": None, "team.cedar": "team",
     }
     _, signed = layers.api("GET", f"{RELEASES}/{made['number']}/manifest", None, layers.administrator)
     documents = {d["name"]: d.get("layer") for d in json.loads(signed["manifest"])["documents"]}
-    assert documents["team.cedar"] == {"name": "toolsmiths", "owned": ['MCP::Server::"tools"'], "rank": "team"}
+    assert documents["team.cedar"] == {"name": "toolsmiths", "owned": ['MCP::Server::"lab"'], "rank": "team"}
     assert documents["organisation.cedar"] == {"name": "acme", "rank": "organisation"} and documents["namespace.cedar"] is None
 
     wait_for(lambda: echo(layers), "the team's permit")
@@ -101,10 +101,10 @@ def test_a_team_governs_its_own_server_and_never_past_the_organisation(layers):
     assert not clock(layers)
 
     # 3. The organisation's guard binds over it, whatever the team writes.
-    ran = len(layers.ran("tools"))
-    _, body = layers.call("tools", "add", {"a": 1, "b": 2}, layers.token("alice", "tools"))
+    ran = len(layers.ran("lab"))
+    _, body = layers.call("lab", "add", {"a": 1, "b": 2}, layers.token("alice", "lab"))
     assert decision(body)["answer"] == "requireApproval" and decision(body)["policies"] == ["AC-3.2.add"]
-    assert len(layers.ran("tools")) == ran
+    assert len(layers.ran("lab")) == ran
 
     # 4. A text alone does not take the team's document out of its layer.
     text = {name: value for name, value in team("time").items() if name != "layer"}
