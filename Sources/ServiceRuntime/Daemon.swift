@@ -21,6 +21,7 @@ public enum Daemon {
 
     /// Runs services in this order and ends them in the reverse order.
     ///
+    /// When one fails, an address that is taken for example, the others shut down and its error is thrown.
     /// SIGTERM and SIGINT shut down gracefully: listeners close, work in hand ends, within `grace`; then everything
     /// that is left is cancelled.
     public static func run(
@@ -30,7 +31,12 @@ public enum Daemon {
     ) async throws {
         var configuration = ServiceGroupConfiguration(
             services: services.map {
-                .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup)
+                .init(
+                    service: $0,
+                    successTerminationBehavior: .gracefullyShutdownGroup,
+                    // Services end well on this path; one that was merely cancelled may try again for ever.
+                    failureTerminationBehavior: .gracefullyShutdownGroup
+                )
             },
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: logger

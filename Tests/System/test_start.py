@@ -3,7 +3,7 @@ import socket
 import subprocess
 
 import pytest
-from installation import ROOT, Installation, wait_for
+from installation import ROOT, Installation, free_port, wait_for
 
 ANY_PORT = {f"OSTIARY_{name}_LISTEN": "127.0.0.1:0" for name in ("LINK", "ENROLMENT", "API", "ADMIN")}
 
@@ -161,3 +161,20 @@ def test_control_does_not_start_on_an_address_that_is_taken(installation, name):
         settings = {**ANY_PORT, f"OSTIARY_{name}_LISTEN": f"127.0.0.1:{taken.getsockname()[1]}"}
         said = installation.refused("ostiary-control", "serve", **settings)
     assert f"OSTIARY_{name}_LISTEN" in said and "Address already in use" in said
+
+
+@pytest.mark.parametrize("name", ["", "ADMIN_"])
+def test_a_proxy_does_not_start_on_an_address_that_is_taken_and_starts_when_it_is_free(installation, name):
+    installation.enrol()
+    installation.proxy_port = free_port()
+    address = {"": f"127.0.0.1:{installation.proxy_port}", "ADMIN_": installation.proxy_admin.removeprefix("http://")}[name]
+    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+        installation.start_proxy()
+        wait_for(lambda: installation.processes["proxy"].poll() is not None, "the end")
+        assert installation.stop("proxy").returncode > 0
+        said = installation.log("proxy")
+        assert f"OSTIARY_{name}LISTEN" in said and "Address already in use" in said
+    # The token may be spent by now: what it brought is kept.
+    installation.start_proxy()
+    wait_for(lambda: not installation.problems(installation.proxy_admin), "readiness")
+    assert installation.stop("proxy").returncode == 0
