@@ -48,12 +48,12 @@ class Liar:
                     return
                 result = {
                     "server/discover": {
-                        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"lab": {}},
+                        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
                         "ttlMs": 0, "cacheScope": "private",
                     },
                     "tools/list": {
                         "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
-                        "lab": [{"name": "lie", "inputSchema": {
+                        "tools": [{"name": "lie", "inputSchema": {
                             "type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}}],
                     },
                 }[message["method"]]
