@@ -65,6 +65,7 @@ public struct LayerAssignments: Sendable {
         }
         guard let layers = root["layers"], layers.kind == .array, layers.count <= Self.countMax
         else { throw error("/layers", "layers must be a list of at most \(Self.countMax)") }
+        let places = DocumentPlaces([.init(name: Self.fileName, source: source)])
         var assignments: [Assignment] = []
         var seen: Set<Text> = []
         for (index, value) in layers.elements.enumerated() {
@@ -87,9 +88,9 @@ public struct LayerAssignments: Sendable {
                     "documents must be a list of at most \(Self.countMax) names of files"
                 )
             }
-            for (position, name) in names.elements.enumerated() {
+            for (position, value) in names.elements.enumerated() {
                 let place = "\(at)/documents/\(position)"
-                guard let name = name.string, Self.isFileName(name) else {
+                guard let name = value.string, Self.isFileName(name) else {
                     throw error(place, "must be the name of a file in this folder")
                 }
                 guard seen.insert(name).inserted else {
@@ -99,7 +100,7 @@ public struct LayerAssignments: Sendable {
                     Assignment(
                         document: name,
                         layer: layer,
-                        place: JSONPlace(place, in: source).start
+                        place: places.position(of: value.sourceRange.lowerBound)
                     )
                 )
             }
