@@ -2,7 +2,7 @@ import AdminAPI
 import ArgumentParser
 import JSON
 
-/// Which recorded calls of a server are asked again: what `simulate --release` and `diff --release` have in common.
+/// Which recorded calls of a server are asked again by `simulate --release`.
 struct ServerSimulationOptions: ParsableArguments {
     @Option(help: "Ask the server's recorded calls under this release instead of inputs of a file.")
     var release: Int64?
